@@ -1,0 +1,1 @@
+"""The ground: settings, database, outbox, bus, cache, storage, logging, embedded servers."""

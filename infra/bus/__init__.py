@@ -1,0 +1,1 @@
+"""The buses: Celery for tasks, and the usage bus that carries signed reports to billing."""

@@ -1,0 +1,90 @@
+"""The relay: carries due deliveries and wake-ups from the database to the broker, as its own process.
+
+It listens for the commit and sweeps every second besides, so that nothing rests on a notification.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import groupby, islice
+from threading import Event
+
+import psycopg
+import structlog
+
+from infra.database import Database
+from infra.outbox.delivery import CLAIM_MAX, Due, claim
+from infra.outbox.publishing import OUTBOX_CHANNEL, WAKE_CHANNEL
+from market.clock import Clock
+
+log = structlog.get_logger(__name__)
+SWEEP_SECONDS = 1.0
+NOTIFIES_MAX = 1000
+
+SendDue = Callable[[str, list[int]], None]
+SendWake = Callable[[str], None]
+
+
+class Relay:
+    """send_due(subscriber, message ids) and send_wake(task) put a task on the broker; they may raise."""
+
+    def __init__(self, database: Database, clock: Clock, *, send_due: SendDue, send_wake: SendWake) -> None:
+        self._database, self._clock = database, clock
+        self._send_due, self._send_wake = send_due, send_wake
+
+    def run(self, stop: Event) -> None:
+        """Relay until `stop` is set. A database or broker that is away is waited for, a second at a time."""
+        while not stop.is_set():
+            try:
+                self._listen(stop)
+            except (psycopg.Error, OSError) as error:
+                log.warning("relay_interrupted", error=str(error).strip())
+                stop.wait(SWEEP_SECONDS)
+
+    def sweep(self) -> int:
+        """Send everything that is due, once; returns how many deliveries went out."""
+        sent = 0
+        while True:
+            with self._database.transaction() as session:
+                due = claim(session, self._clock.now())
+            for subscriber, items in groupby(
+                sorted(due, key=lambda item: item.subscriber), lambda item: item.subscriber
+            ):
+                self._send_due(subscriber, [item.message_id for item in items])
+            sent += len(due)
+            if len(due) < CLAIM_MAX:
+                return sent
+
+    def _listen(self, stop: Event) -> None:
+        with _connection(self._database) as connection:
+            connection.execute(f"LISTEN {OUTBOX_CHANNEL}")
+            connection.execute(f"LISTEN {WAKE_CHANNEL}")
+            while not stop.is_set():
+                self._guarded(self.sweep)
+                for task in _wakes(connection):
+                    self._guarded(partial(self._send_wake, task))
+
+    def _guarded(self, send: Callable[[], object]) -> None:
+        """A broker that refuses costs a resend later: every delivery has its row, every wake-up its beat."""
+        try:
+            send()
+        except psycopg.Error:
+            raise
+        except Exception as error:
+            log.warning("relay_send_failed", error=f"{type(error).__name__}: {error}")
+
+
+def _connection(database: Database) -> psycopg.Connection[tuple[object, ...]]:
+    url = database.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    return psycopg.connect(url, autocommit=True, connect_timeout=5)
+
+
+def _wakes(connection: psycopg.Connection[tuple[object, ...]]) -> set[str]:
+    """The tasks asked for; returns at the first notification of any kind, or after the sweep interval."""
+    first: Iterator[psycopg.Notify] = connection.notifies(timeout=SWEEP_SECONDS, stop_after=1)
+    batch = list(first) + list(islice(connection.notifies(timeout=0), NOTIFIES_MAX))
+    return {notify.payload for notify in batch if notify.channel == WAKE_CHANNEL}
+
+
+def due_of(subscriber: str, message_ids: list[int]) -> list[Due]:
+    """The deliveries that a task's arguments name."""
+    return [Due(message_id, subscriber) for message_id in message_ids]

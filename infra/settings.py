@@ -1,0 +1,56 @@
+"""Every setting of the control plane, in one place; each is an environment variable with the prefix GRIDBAY_."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Engines by URL, and the market's numbers. Times are in seconds unless the name says otherwise."""
+
+    model_config = SettingsConfigDict(env_prefix="GRIDBAY_", extra="ignore", frozen=True)
+
+    embedded: bool = False
+    state_dir: Path | None = None
+
+    database_url: SecretStr = SecretStr("postgresql+psycopg://127.0.0.1/gridbay")
+    database_pool_size: int = Field(default=6, ge=1, le=100)
+    broker_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    usage_bus_url: SecretStr = SecretStr("redis://127.0.0.1:6379/1")
+    cache_url: SecretStr = SecretStr("redis://127.0.0.1:6379/2")
+    storage_url: str = "file:///var/lib/gridbay/storage"
+    storage_public_url: str = "http://127.0.0.1:8081"
+    solana_rpc_urls: Annotated[list[str], NoDecode] = ["http://127.0.0.1:8899"]
+    usdc_mint: str = "EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGkZwyTDt1v"
+    treasury_keypair: Path | None = None
+    secret_key_file: Path | None = None
+    public_url: str = "http://127.0.0.1:8080"
+    bind: str = "127.0.0.1:8080"
+
+    long_poll_seconds: float = 10
+    silent_after_seconds: float = 30
+    window_seconds: int = Field(default=900, ge=1)
+    stop_grace_seconds: int = 20
+    lease_margin_seconds: int = 10
+    placement_round_max: int = 500
+    lost_brake_share: float = Field(default=0.5, gt=0, le=1)
+    final_reading_wait_seconds: int = 60
+    epoch_seconds: int = 3600
+    fee_basis_points: int = Field(default=500, ge=0, le=10_000)
+    payout_min_microusd: int = Field(default=10_000, ge=1)
+    signed_url_seconds: int = 3600
+    log_level: str = "INFO"
+
+    @field_validator("solana_rpc_urls", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [url.strip() for url in value.split(",") if url.strip()] if isinstance(value, str) else value
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process, read from the environment once."""
+    return Settings()

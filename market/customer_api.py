@@ -1,0 +1,226 @@
+"""Everything a customer asks of the portal and is answered: the schema of /v1, shared by the portal and the SDK.
+
+Money appears twice: as a decimal string in USDC for people and as an integer of micro-USDC for programs.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from market.money import format_usdc
+from market.resources import Unit
+from market.states import AttemptState, JobState, Reason
+
+IDEMPOTENCY_HEADER = "Idempotency-Key"
+IDEMPOTENT_REPLAY_HEADER = "Idempotent-Replayed"
+PAGE_MAX = 200
+WORKDIR_MAX_BYTES = 512 * 1024 * 1024
+SECRET_MAX_BYTES = 32_768
+
+
+class _View(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Money(_View):
+    usdc: str
+    microusd: int
+
+    @classmethod
+    def of(cls, microusd: int) -> "Money":
+        return cls(usdc=format_usdc(microusd), microusd=microusd)
+
+
+Item = TypeVar("Item")
+
+
+class Page(_View, Generic[Item]):
+    """One page; next_cursor is opaque and None at the end."""
+
+    items: list[Item]
+    next_cursor: str | None = None
+
+
+class OfferView(_View):
+    """One node's offer. free and total count units (GPUs or CPUs) right now."""
+
+    offer_id: str
+    node_id: str
+    node_name: str
+    provider_id: str
+    unit: Unit
+    model: str
+    memory_bytes: int
+    total_milli: int
+    free_milli: int
+    cpu_free_milli: int
+    memory_free_bytes: int
+    price_per_unit_hour: Money
+    simulated: bool
+
+
+class SubmitRequest(BaseModel):
+    """spec: job.yaml as JSON; workdir_sha256: of an archive uploaded before. dry_run charges and stores nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    spec: dict[str, Any]
+    workdir_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+
+
+class PlanView(_View):
+    """What a job would get and cost. highest_cost: nothing can make the job cost more than this."""
+
+    offers: list[OfferView] = Field(description="the best matching offers, cheapest first")
+    offer_count: int
+    unit: Unit
+    quantity_milli: int
+    price_limit_per_unit_hour: Money
+    expected_price_per_hour: Money | None
+    highest_cost: Money
+    first_hold: Money
+    max_duration_seconds: int
+    explanation: str = ""
+
+
+class AttemptView(_View):
+    attempt_id: str
+    number: int
+    state: AttemptState
+    reason: Reason
+    detail: str
+    node_id: str
+    node_name: str
+    provider_id: str
+    price_per_unit_hour: Money
+    exit_code: int | None
+    placed_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+class JobView(_View):
+    """A job. cost is what has been charged so far; held what is set aside for it now."""
+
+    job_id: str
+    name: str
+    state: JobState
+    reason: Reason
+    detail: str
+    exit_code: int | None
+    unit: Unit
+    quantity_milli: int
+    attempts: list[AttemptView]
+    cost: Money
+    held: Money
+    billed: bool = Field(description="the job has ended and every line of its bill is written")
+    spec: dict[str, Any]
+    version: int
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+class CostLine(_View):
+    line_id: str
+    attempt_number: int
+    window_number: int
+    quantity_milli: int
+    run_ms: int
+    price_per_unit_hour: Money
+    amount: Money
+    provider_share: Money
+    fee: Money
+    rounding: Money
+    epoch: int | None
+    captured_at: datetime
+
+
+class CostView(_View):
+    job_id: str
+    total: Money
+    held: Money
+    highest_cost: Money
+    lines: list[CostLine]
+
+
+class OutputView(_View):
+    path: str
+    size_bytes: int
+    sha256: str
+    url: str
+
+
+class WorkdirRequest(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size_bytes: int = Field(gt=0, le=WORKDIR_MAX_BYTES)
+
+
+class WorkdirAnswer(_View):
+    """upload_url: PUT the archive there; None when the market has it already."""
+
+    sha256: str
+    upload_url: str | None
+
+
+class LogLine(_View):
+    """One chunk of a log as an SSE event; its id is "{attempt_number}:{end_offset}" for Last-Event-ID."""
+
+    attempt_number: int
+    offset: int
+    text: str
+
+
+class BalanceView(_View):
+    available: Money
+    held: Money
+
+
+class DepositRequest(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    amount_microusd: int = Field(gt=0, le=10**15)
+
+
+class DepositView(_View):
+    """How to pay: a Solana Pay transfer request. state: `waiting`, then `credited`."""
+
+    deposit_id: str
+    state: str
+    amount: Money
+    recipient: str
+    mint: str
+    reference: str
+    memo: str
+    solana_pay_url: str
+    signature: str | None = None
+
+
+class SecretRequest(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    value: str = Field(min_length=1, max_length=SECRET_MAX_BYTES)
+
+
+class IdentityView(_View):
+    """Who the credential speaks for."""
+
+    organization_id: str
+    organization_name: str
+    role: str
+    scopes: list[str]
+
+
+class Problem(_View):
+    """RFC 9457. code is stable; errors name the places in the input."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    remedy: str = ""
+    errors: list[dict[str, str]] = []

@@ -1,0 +1,55 @@
+"""Merkle trees over salted leaves, with tags that keep leaves and nodes apart (docs/formats/epoch.md).
+
+The shape is RFC 6962's: an odd last node moves up unchanged, so no leaf is ever counted twice.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+_NODE = b"\x01"
+EMPTY_ROOT = hashlib.sha256(b"gridbay/empty/v1").digest()
+
+
+def _parent(left: bytes, right: bytes) -> bytes:
+    return hashlib.sha256(_NODE + left + right).digest()
+
+
+def levels(leaves: Sequence[bytes]) -> list[list[bytes]]:
+    """Every level of the tree, the leaves first and the root last. leaves: 32 bytes each, at least one."""
+    rows = [list(leaves)]
+    while len(rows[-1]) > 1:
+        row = rows[-1]
+        above = [_parent(row[i], row[i + 1]) for i in range(0, len(row) - 1, 2)]
+        rows.append(above + ([row[-1]] if len(row) % 2 else []))
+    return rows
+
+
+def root(leaves: Sequence[bytes]) -> bytes:
+    """The root of the leaves (32 bytes each); of none, a fixed constant."""
+    return levels(leaves)[-1][0] if leaves else EMPTY_ROOT
+
+
+def path(rows: Sequence[Sequence[bytes]], index: int) -> list[bytes]:
+    """The siblings on the way from leaf `index` to the root, lowest first."""
+    siblings = []
+    for row in rows[:-1]:
+        sibling = index ^ 1
+        if sibling < len(row):
+            siblings.append(row[sibling])
+        index //= 2
+    return siblings
+
+
+def root_from_path(leaf: bytes, index: int, count: int, siblings: Sequence[bytes]) -> bytes | None:
+    """The root that leaf `index` of `count` leads to by these siblings; None if they do not fit that shape."""
+    if not 0 <= index < count:
+        return None
+    rest, node, width = list(siblings), leaf, count
+    while width > 1:
+        if index ^ 1 < width:
+            if not rest:
+                return None
+            sibling = rest.pop(0)
+            node = _parent(sibling, node) if index % 2 else _parent(node, sibling)
+        index, width = index // 2, (width + 1) // 2
+    return node if not rest else None

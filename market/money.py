@@ -1,0 +1,62 @@
+"""Money is an integer of micro-USDC; this module owns the only arithmetic that is done with it."""
+
+import re
+from dataclasses import dataclass
+
+MICROUSD_PER_USDC = 1_000_000
+MILLISECONDS_PER_HOUR = 3_600_000
+MILLI = 1_000
+BASIS_POINTS = 10_000
+MICROUSD_MAX = 2**53 - 1
+"""The largest amount anywhere: it survives JSON readers that hold numbers as doubles."""
+
+_DECIMAL = re.compile(r"^(\d{1,10})(?:\.(\d{1,6}))?$")
+
+
+def parse_usdc(text: str | int | float) -> int:
+    """Micro-USDC of a decimal amount of USDC, such as "0.42" → 420000.
+
+    Raises ValueError for a sign, more than six decimals, or anything else that is not such an amount.
+    """
+    match = _DECIMAL.match(format(text, "f").rstrip("0").rstrip(".") if isinstance(text, float) else str(text).strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not an amount of USDC: write it like 0.42, with at most six decimals")
+    return int(match[1]) * MICROUSD_PER_USDC + int((match[2] or "").ljust(6, "0"))
+
+
+def format_usdc(amount_microusd: int) -> str:
+    """A decimal string with two to six decimals, such as 420000 → "0.42"."""
+    sign, amount = ("-" if amount_microusd < 0 else ""), abs(amount_microusd)
+    whole, fraction = divmod(amount, MICROUSD_PER_USDC)
+    return f"{sign}{whole}.{f'{fraction:06d}'.rstrip('0').ljust(2, '0')}"
+
+
+def usage_charge_microusd(quantity_milli: int, run_ms: int, price_microusd_per_unit_hour: int) -> int:
+    """The charge for that many thousandths of a unit (GPU or CPU) over that many milliseconds, rounded down.
+
+    This is the one stated rounding of usage: it is applied to a lease's *cumulative* time, and a usage line
+    is the difference of two such results, so that lines add up to the charge of the whole.
+    """
+    return quantity_milli * run_ms * price_microusd_per_unit_hour // (MILLI * MILLISECONDS_PER_HOUR)
+
+
+def window_hold_microusd(quantity_milli: int, window_ms: int, price_microusd_per_unit_hour: int) -> int:
+    """What must be held so that no line of that window can exceed it: the same product, rounded up."""
+    product = quantity_milli * window_ms * price_microusd_per_unit_hour
+    return -(-product // (MILLI * MILLISECONDS_PER_HOUR))
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """How one charge is divided; the three parts add up to it exactly."""
+
+    provider_microusd: int
+    fee_microusd: int
+    rounding_microusd: int
+
+
+def split_charge(charge_microusd: int, fee_basis_points: int) -> Split:
+    """Divide a charge between provider and platform, both rounded down; the rest (0 or 1) is named rounding."""
+    fee = charge_microusd * fee_basis_points // BASIS_POINTS
+    provider = charge_microusd * (BASIS_POINTS - fee_basis_points) // BASIS_POINTS
+    return Split(provider, fee, charge_microusd - fee - provider)

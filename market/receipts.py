@@ -1,0 +1,183 @@
+"""Receipts: a job's usage lines, their way to an epoch's root, and where that root is anchored.
+
+Anyone can check one without us: docs/formats/receipt.md and docs/formats/epoch.md fix the bytes.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from market import merkle
+from market.canonical import canonical_json, tagged_hash
+from market.money import split_charge, usage_charge_microusd
+
+LEAF_TAG = "gridbay/leaf/v1"
+EPOCH_TAG = "gridbay/epoch/v1"
+PSEUDONYM_TAG = b"gridbay/pseudonym/v1"
+SALT_TAG = b"gridbay/salt/v1"
+
+Hex32 = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class PublicLine(BaseModel):
+    """One usage line as it is published: everything that decides the amount, parties under pseudonyms.
+
+    The line covers cumulative run time from_ms..to_ms of its lease; charged_before_microusd is what earlier lines of
+    the lease took, so amount = floor(charge(to_ms)) - charged_before. `capped` says that the window's hold limited it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    line_id: str
+    job_id: str
+    lease_id: str
+    window_number: int = Field(ge=0)
+    organization: str
+    provider: str
+    unit: Literal["gpu", "cpu"]
+    quantity_milli: int = Field(ge=0)
+    price_microusd_per_unit_hour: int = Field(ge=0)
+    fee_basis_points: int = Field(ge=0, le=10_000)
+    from_ms: int = Field(ge=0)
+    to_ms: int = Field(ge=0)
+    charged_before_microusd: int = Field(ge=0)
+    amount_microusd: int = Field(ge=0)
+    provider_microusd: int = Field(ge=0)
+    fee_microusd: int = Field(ge=0)
+    rounding_microusd: int = Field(ge=0)
+    capped: bool = False
+    captured_at: str
+
+    def leaf(self, salt: bytes) -> bytes:
+        """The leaf of the epoch's tree: a salted hash, so that nobody can guess a line from it."""
+        return tagged_hash(LEAF_TAG, salt, canonical_json(self.model_dump(mode="json")))
+
+
+class EpochRoot(BaseModel):
+    """What is anchored on the chain of one closed epoch."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epoch: int = Field(ge=1)
+    root: str = Hex32
+    line_count: int = Field(ge=0)
+    total_microusd: int = Field(ge=0)
+
+    @property
+    def memo(self) -> str:
+        """The text of the anchoring transaction's memo."""
+        return f"{EPOCH_TAG} {self.epoch} {self.root} {self.line_count} {self.total_microusd}"
+
+
+class ReceiptLine(BaseModel):
+    """A line with what proves that it is in the epoch. path: siblings from leaf to root, hexadecimal."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    line: PublicLine
+    salt: str = Hex32
+    epoch: EpochRoot
+    index: int = Field(ge=0)
+    path: list[str] = Field(max_length=64)
+    anchor_signature: str | None = None
+
+
+class Receipt(BaseModel):
+    """The proof of one job's bill."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["gridbay/receipt/v1"] = "gridbay/receipt/v1"
+    job_id: str
+    lines: list[ReceiptLine] = Field(max_length=10_000)
+    total_microusd: int = Field(ge=0)
+    treasury: str | None = None
+    """The Solana address that signs anchors (base58)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The outcome of a check. problems: what does not hold, in words; empty when all of it does."""
+
+    problems: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+
+def verify_receipt(receipt: Receipt) -> Verdict:
+    """Recompute everything that can be recomputed offline: amounts, splits, leaves, paths, the sum."""
+    problems: list[str] = []
+    for number, entry in enumerate(receipt.lines):
+        problems += [f"line {number} ({entry.line.line_id}): {problem}" for problem in _line_problems(receipt, entry)]
+    problems += _sequence_problems([entry.line for entry in receipt.lines])
+    total = sum(entry.line.amount_microusd for entry in receipt.lines)
+    if total != receipt.total_microusd:
+        problems.append(f"the lines add up to {total} micro-USDC, the receipt says {receipt.total_microusd}")
+    return Verdict(tuple(problems))
+
+
+def line_salt(epoch_secret: bytes, line_id: str) -> bytes:
+    """The salt of a line's leaf: 32 bytes only the holder of the epoch's secret can derive."""
+    return hmac.digest(epoch_secret, SALT_TAG + b"\n" + line_id.encode(), hashlib.sha256)
+
+
+def pseudonym(epoch_secret: bytes, party_id: str) -> str:
+    """The name of a party within one epoch: 32 hexadecimal digits, unlinkable between epochs."""
+    return hmac.digest(epoch_secret, PSEUDONYM_TAG + b"\n" + party_id.encode(), hashlib.sha256)[:16].hex()
+
+
+def line_problems(line: PublicLine) -> list[str]:
+    """What of a line's own arithmetic does not hold."""
+    problems = []
+    due = usage_charge_microusd(line.quantity_milli, line.to_ms, line.price_microusd_per_unit_hour)
+    due -= line.charged_before_microusd
+    if line.to_ms < line.from_ms:
+        problems.append(f"its time runs backwards, from {line.from_ms} to {line.to_ms} ms")
+    if line.amount_microusd > due or (line.amount_microusd != due and not line.capped):
+        problems.append(f"the charge is {line.amount_microusd} micro-USDC, the rate gives {due}")
+    split = split_charge(line.amount_microusd, line.fee_basis_points)
+    if (split.provider_microusd, split.fee_microusd, split.rounding_microusd) != (
+        line.provider_microusd,
+        line.fee_microusd,
+        line.rounding_microusd,
+    ):
+        problems.append("provider's share, fee and rounding are not those of the stated fee")
+    return problems
+
+
+def _line_problems(receipt: Receipt, entry: ReceiptLine) -> list[str]:
+    problems = line_problems(entry.line)
+    if entry.line.job_id != receipt.job_id:
+        problems.append(f"it belongs to {entry.line.job_id}, not to {receipt.job_id}")
+    try:
+        siblings = [bytes.fromhex(sibling) for sibling in entry.path]
+    except ValueError:
+        return [*problems, "its path is not hexadecimal"]
+    leaf = entry.line.leaf(bytes.fromhex(entry.salt))
+    found = merkle.root_from_path(leaf, entry.index, entry.epoch.line_count, siblings)
+    if found is None or found.hex() != entry.epoch.root:
+        problems.append(f"its path does not lead to the root of epoch {entry.epoch.epoch}")
+    return problems
+
+
+def _sequence_problems(lines: Sequence[PublicLine]) -> list[str]:
+    """Lines of one lease follow each other without gap or overlap, each window once."""
+    problems = []
+    leases: dict[str, list[PublicLine]] = {}
+    for line in lines:
+        leases.setdefault(line.lease_id, []).append(line)
+    for lease_id, of_lease in leases.items():
+        charged, reached, window = 0, 0, -1
+        for line in sorted(of_lease, key=lambda item: item.window_number):
+            if line.window_number == window:
+                problems.append(f"window {window} of {lease_id} is billed twice")
+            if line.charged_before_microusd != charged or line.from_ms != reached:
+                problems.append(f"window {line.window_number} of {lease_id} does not continue the one before it")
+            window, reached, charged = line.window_number, line.to_ms, charged + line.amount_microusd
+    return problems

@@ -1,0 +1,235 @@
+"""The job specification (job.yaml): the whole schema, what works of it, and errors that say how to mend it."""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+from market.errors import FieldError, InvalidInput
+from market.money import parse_usdc
+from market.resources import GpuRequest, parse_cpu, parse_gpu, parse_size
+
+API_VERSION = "gridbay/v1"
+DURATION_MAX_SECONDS = 30 * 24 * 3600
+ENV_MAX, SECRETS_MAX, OUTPUTS_MAX = 100, 50, 50
+_DURATION = re.compile(r"^(?=.)(?:(\d{1,4})d)?\s*(?:(\d{1,4})h)?\s*(?:(\d{1,5})m)?\s*(?:(\d{1,7})s?)?$")
+_ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$"
+_RESERVED_ENV = ("GRIDBAY_", "RAY_", "LD_PRELOAD", "LD_LIBRARY_PATH")
+
+NOT_YET: Mapping[str, frozenset[str]] = {
+    "": frozenset(
+        {
+            "image",
+            "setup",
+            "inputs",
+            "ports",
+            "schedule",
+            "idle",
+            "where",
+            "priority",
+            "spot",
+            "notify",
+            "labels",
+        }
+    ),
+    "/resources": frozenset({"nodes", "placement"}),
+}
+"""Reserved fields by the place they belong to: known, refused until they work."""
+
+
+class InvalidSpec(InvalidInput):
+    code = "invalid_spec"
+
+
+def parse_duration(value: str | int) -> int:
+    """Seconds of 3600, "90s", "15m", "2h" or "1d 6h". Raises ValueError."""
+    match = _DURATION.match(str(value).strip())
+    seconds = 0
+    if match is not None:
+        days, hours, minutes, rest = (int(group or 0) for group in match.groups())
+        seconds = ((days * 24 + hours) * 60 + minutes) * 60 + rest
+    if not 0 < seconds <= DURATION_MAX_SECONDS:
+        raise ValueError(f"{value!r} is not a duration: write it like 90s, 15m, 2h or 1d 6h, 30 days at most")
+    return seconds
+
+
+Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
+Cpu = Annotated[int, BeforeValidator(parse_cpu), Field(gt=0)]
+Duration = Annotated[int, BeforeValidator(parse_duration), Field(gt=0)]
+Usdc = Annotated[int, BeforeValidator(parse_usdc), Field(ge=0)]
+Gpu = Annotated[
+    GpuRequest | None,
+    BeforeValidator(lambda value: value if isinstance(value, GpuRequest) else parse_gpu(value)),
+]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Resources(_Part):
+    """What the job needs of one node. cpu in thousandths, memory and disk in bytes after parsing."""
+
+    gpu: Gpu = Field(default=None, description="H100, H100:80GB:2, 24GB.., 24GB..48GB:2, a count, or 0 for none")
+    cpu: Cpu = Field(default=1000, description="CPUs: 2, 0.5 or 500m")
+    memory: Size = Field(default=2 * 10**9, description="RAM: 4GB or 4GiB")
+    disk: Size = Field(default=5 * 10**9, description="scratch space of the working directory")
+    simulated: bool = Field(default=False, description="take simulated GPUs; without it they are never given")
+
+
+class Budget(_Part):
+    """Limits in USDC. After parsing: micro-USDC."""
+
+    max_price: Usdc | None = Field(default=None, description="the most for one GPU (or CPU) for one hour")
+    max_total: Usdc | None = Field(default=None, description="the most the whole job may cost")
+
+
+class Retry(_Part):
+    """When a new attempt follows one that ended badly."""
+
+    on: list[Literal["provider_lost", "failure"]] = Field(default=["provider_lost"], max_length=2)
+    max_attempts: int = Field(default=3, ge=1, le=20)
+
+
+class Output(_Part):
+    """A file or pattern below the working directory, kept after the job ends."""
+
+    path: str = Field(min_length=1, max_length=500)
+
+    @field_validator("path")
+    @classmethod
+    def _inside(cls, path: str) -> str:
+        if path.startswith("/") or ".." in path.split("/") or "\\" in path or "\0" in path:
+            raise ValueError(f"{path!r} leaves the working directory; name a path inside it")
+        return path
+
+
+class JobSpec(_Part):
+    """A job as its customer describes it."""
+
+    api_version: Literal["gridbay/v1"] = Field(default="gridbay/v1", alias="apiVersion")
+    kind: Literal["job"] = "job"
+    name: str | None = Field(default=None, pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")
+    run: str = Field(
+        min_length=1, max_length=32_768, description="shell commands, run with bash in the working directory"
+    )
+    workdir: str | None = Field(default=None, max_length=500, description="a local folder, sent along as an archive")
+    env: dict[Annotated[str, Field(pattern=_ENV_NAME)], Annotated[str, Field(max_length=32_768)]] = Field(
+        default_factory=dict, max_length=ENV_MAX
+    )
+    secrets: list[Annotated[str, Field(pattern=_ENV_NAME)]] = Field(
+        default_factory=list,
+        max_length=SECRETS_MAX,
+        description="names of stored secrets, given as environment variables",
+    )
+    resources: Resources = Resources()
+    budget: Budget = Budget()
+    max_duration: Duration = Field(default=24 * 3600, description="the longest it may run, over all its attempts")
+    retry: Retry = Retry()
+    outputs: list[Output] = Field(default_factory=list, max_length=OUTPUTS_MAX)
+
+    @field_validator("env", mode="before")
+    @classmethod
+    def _text_values(cls, env: object) -> object:
+        """YAML reads EPOCHS: 5 as a number; an environment has only text."""
+        if not isinstance(env, Mapping):
+            return env
+        return {k: str(v) if isinstance(v, int | float) and not isinstance(v, bool) else v for k, v in env.items()}
+
+    @field_validator("env", "secrets")
+    @classmethod
+    def _no_reserved_names(cls, names: Any) -> Any:
+        for name in names:
+            if name.startswith(_RESERVED_ENV):
+                raise ValueError(f"{name!r} is reserved; use another name")
+        return names
+
+    @field_validator("outputs", mode="before")
+    @classmethod
+    def _plain_paths(cls, outputs: object) -> object:
+        """`outputs: [metrics.json]` says the same as `outputs: [{path: metrics.json}]`."""
+        if not isinstance(outputs, list):
+            return outputs
+        return [{"path": item} if isinstance(item, str) else item for item in outputs]
+
+    @property
+    def quantity_milli(self) -> int:
+        """Thousandths of the priced unit: GPUs when GPUs are asked for, CPUs otherwise."""
+        return self.resources.gpu.count * 1000 if self.resources.gpu else self.resources.cpu
+
+
+def parse_job_spec(data: object) -> JobSpec:
+    """The specification of plain data (parsed YAML or JSON). Raises InvalidSpec with a pointer for every fault."""
+    if not isinstance(data, Mapping):
+        raise InvalidSpec("a job is a mapping of fields such as `run:`", errors=[FieldError("", "not a mapping")])
+    faults = list(_reserved(data))
+    reserved = {fault.pointer for fault in faults}
+    try:
+        spec = JobSpec.model_validate(data)
+    except ValidationError as error:
+        faults += [fault for fault in _field_errors(error) if fault.pointer not in reserved]
+        raise InvalidSpec(_summary(faults), errors=faults) from None
+    if faults:
+        raise InvalidSpec(_summary(faults), errors=faults)
+    return spec
+
+
+def spec_document(spec: JobSpec) -> dict[str, Any]:
+    """The specification as plain data that `stored_spec` reads back; sizes and money are in their smallest units."""
+    return spec.model_dump(mode="json", by_alias=True)
+
+
+def stored_spec(document: Mapping[str, Any]) -> JobSpec:
+    """The specification of a document that `spec_document` wrote."""
+    data = dict(document)
+    resources, budget = dict(data["resources"]), dict(data["budget"])
+    gpu = resources.pop("gpu")
+    parsed = Resources.model_construct(**{**resources, "gpu": GpuRequest(**gpu) if gpu else None})
+    rest = {key: value for key, value in data.items() if key not in ("resources", "budget")}
+    spec = JobSpec.model_validate(rest)
+    return spec.model_copy(update={"resources": parsed, "budget": Budget.model_construct(**budget)})
+
+
+def _reserved(data: Mapping[Any, Any]) -> Iterator[FieldError]:
+    for place, names in NOT_YET.items():
+        part = data if place == "" else data.get(place[1:])
+        if isinstance(part, Mapping):
+            for name in sorted(names & part.keys()):
+                yield FieldError(f"{place}/{name}", f"`{name}` is not available yet; remove it")
+    if data.get("kind") == "service":
+        yield FieldError("/kind", "`kind: service` is not available yet; use `kind: job`")
+
+
+def _field_errors(error: ValidationError) -> Iterator[FieldError]:
+    for item in error.errors(include_url=False, include_context=False, include_input=False):
+        location = [part for part in item["loc"] if part != "[key]"]
+        pointer = "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in location)
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            message = _unknown(location)
+        elif item["type"] == "missing":
+            message = f"`{location[-1]}` is missing"
+        yield FieldError(pointer, message)
+
+
+def _unknown(location: list[int | str]) -> str:
+    models: dict[str, type[BaseModel]] = {
+        "resources": Resources,
+        "budget": Budget,
+        "retry": Retry,
+        "outputs": Output,
+    }
+    model = models.get(str(location[0]), JobSpec) if len(location) > 1 else JobSpec
+    place = "/resources" if model is Resources else "" if model is JobSpec else None
+    known = [field.alias or name for name, field in model.model_fields.items()]
+    known += sorted(NOT_YET[place]) if place is not None else []
+    close = difflib.get_close_matches(str(location[-1]), known, n=1)
+    hint = f"did you mean `{close[0]}`?" if close else f"known here: {', '.join(known)}"
+    return f"`{location[-1]}` is unknown; {hint}"
+
+
+def _summary(faults: list[FieldError]) -> str:
+    first = f"{faults[0].pointer or 'the job'}: {faults[0].detail}"
+    return first if len(faults) == 1 else f"{first} (and {len(faults) - 1} more)"
