@@ -1,4 +1,4 @@
-"""What a process stands on: one database, cache, storage, bus and clock, made from the settings when first asked for."""
+"""What a process stands on: its database, cache, storage, bus and clock, made from the settings when first needed."""
 
 from functools import cached_property, lru_cache
 

@@ -1,0 +1,16 @@
+"""Storage of large things: archives, outputs, log segments. One port; a local directory is its embedded twin."""
+
+from infra.secrets import SecretBox
+from infra.settings import Settings
+from infra.storage.local import LocalStorage
+from infra.storage.port import Storage, StorageMissing
+
+__all__ = ["Storage", "StorageMissing", "connect_storage"]
+
+
+def connect_storage(config: Settings, secrets: SecretBox) -> Storage:
+    """The storage that the settings name. Raises ValueError for a scheme that is not served."""
+    scheme, _, place = config.storage_url.partition("://")
+    if scheme != "file":
+        raise ValueError(f"GRIDBAY_STORAGE_URL: {scheme}:// is not served; use file:///a/folder")
+    return LocalStorage(place, config.storage_public_url, secrets, config.signed_url_seconds)

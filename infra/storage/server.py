@@ -1,0 +1,93 @@
+"""The HTTP face of local storage: signed PUT and GET, streamed, in its own process: large things never pass the portal."""
+
+import mimetypes
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import quote
+
+import anyio
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from infra.storage.local import LocalStorage
+from market.clock import Clock
+
+
+def create_storage_app(storage: LocalStorage, clock: Clock) -> Starlette:
+    """The application that serves one local storage."""
+
+    async def put(request: Request) -> Response:
+        key = request.path_params["key"]
+        allowed = _allowed(storage, clock, "PUT", key, request)
+        if allowed is None:
+            return _refused()
+        limit = int(allowed["max"])
+        if int(request.headers.get("content-length") or 0) > limit:
+            return _too_large(limit)
+        try:
+            taken = await _receive(storage, key, request.stream(), limit)
+        except ClientDisconnect:
+            return PlainTextResponse("the upload broke off; send it again\n", status_code=400)
+        return Response(status_code=204) if taken else _too_large(limit)
+
+    async def get(request: Request) -> Response:
+        key = request.path_params["key"]
+        allowed = _allowed(storage, clock, "GET", key, request)
+        if allowed is None:
+            return _refused()
+        path = storage.path(key)
+        if not await anyio.Path(path).is_file():
+            return PlainTextResponse("there is no such object\n", status_code=404)
+        return _download(path, allowed.get("filename"))
+
+    async def health(_: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    return Starlette(
+        routes=[
+            Route("/health", health, methods=["GET"]),
+            Route("/{key:path}", put, methods=["PUT"]),
+            Route("/{key:path}", get, methods=["GET"]),
+        ]
+    )
+
+
+def _allowed(storage: LocalStorage, clock: Clock, method: str, key: str, request: Request) -> dict[str, str] | None:
+    try:
+        storage.path(key)
+        return storage.permits(method, key, request.url.query, clock.now())
+    except (ValueError, KeyError):
+        return None
+
+
+async def _receive(storage: LocalStorage, key: str, chunks: AsyncIterator[bytes], limit: int) -> bool:
+    """Whether the whole of the upload was taken; one that is too large leaves nothing behind."""
+    size = 0
+    with storage.incoming(key) as part:
+        async for chunk in chunks:
+            size += len(chunk)
+            if size > limit:
+                return False
+            await anyio.to_thread.run_sync(part.write_bytes, chunk)
+        await anyio.to_thread.run_sync(part.keep)
+    return True
+
+
+def _download(path: Path, filename: str | None) -> Response:
+    # A customer's file is never shown by the browser as a page of ours.
+    disposition = f"attachment; filename*=UTF-8''{quote(filename or path.name)}"
+    headers = {"Content-Disposition": disposition, "X-Content-Type-Options": "nosniff"}
+    media_type = mimetypes.guess_type(filename or path.name)[0] or "application/octet-stream"
+    return FileResponse(path, headers=headers, media_type=media_type)
+
+
+def _refused() -> Response:
+    return PlainTextResponse(
+        "this URL is not signed by the market or has expired; ask for a new one\n", status_code=403
+    )
+
+
+def _too_large(limit: int) -> Response:
+    return PlainTextResponse(f"more than the {limit} bytes this URL takes\n", status_code=413)

@@ -1,0 +1,98 @@
+"""What every test may stand on: a real PostgreSQL, a real Valkey, a clock that only moves when told."""
+
+import importlib
+import importlib.util
+import os
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+import redis
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.orm import Session
+
+from infra.database import Base, Database
+from market.clock import ManualClock
+
+for _tables in ("infra.outbox.tables", "scheduler.tables", "billing.tables", "portal_api.identity.tables"):
+    # While the house is being built a package may not be there yet.
+    try:
+        importlib.import_module(_tables)
+    except ModuleNotFoundError as error:
+        if error.name is None or not _tables.startswith(error.name):
+            raise
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A server of this run alone, or a database of our own on the server that GRIDBAY_TEST_DATABASE_URL names."""
+    server = os.environ.get("GRIDBAY_TEST_DATABASE_URL")
+    if server is None:
+        from infra.embedded.ephemeral import ephemeral_postgres
+
+        with ephemeral_postgres() as url:
+            yield url
+        return
+    name = f"gridbay_test_{uuid.uuid4().hex[:12]}"
+    admin = create_engine(server, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    try:
+        yield make_url(server).set(database=name).render_as_string(hide_password=False)
+    finally:
+        with admin.connect() as connection:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+        admin.dispose()
+
+
+@pytest.fixture(scope="session")
+def _schema(postgres_url: str) -> Iterator[Database]:
+    database = Database(postgres_url, pool_size=20)
+    with database.engine.begin() as connection:
+        connection.execute(text("CREATE EXTENSION IF NOT EXISTS btree_gist"))
+        Base.metadata.create_all(connection)
+    yield database
+    database.dispose()
+
+
+@pytest.fixture
+def session(_schema: Database) -> Iterator[Session]:
+    """A session whose work is undone after the test."""
+    with _schema.engine.connect() as connection, connection.begin() as outer:
+        with Session(connection, join_transaction_mode="create_savepoint", expire_on_commit=False) as session:
+            yield session
+        outer.rollback()
+
+
+@pytest.fixture
+def database(_schema: Database) -> Iterator[Database]:
+    """The database itself, for tests that need several transactions; emptied afterwards."""
+    yield _schema
+    tables = ", ".join(f'"{table.name}"' for table in Base.metadata.sorted_tables)
+    with _schema.engine.begin() as connection:
+        connection.execute(text("SET LOCAL session_replication_role = replica"))
+        connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+
+
+@pytest.fixture(scope="session")
+def valkey_url() -> Iterator[str]:
+    from infra.embedded.ephemeral import ephemeral_valkey
+
+    with ephemeral_valkey() as url:
+        yield url
+
+
+@pytest.fixture
+def cache(valkey_url: str) -> Iterator[redis.Redis]:
+    """A Valkey that is empty at the start of each test."""
+    client = redis.Redis.from_url(valkey_url)
+    client.flushall()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(datetime(2026, 11, 21, 12, 0, tzinfo=UTC))
