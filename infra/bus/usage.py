@@ -34,7 +34,7 @@ class UsageBus(Protocol):
 
 
 class ValkeyUsageBus:
-    """A stream with one consumer group. What is acknowledged is deleted; a full server refuses and agents keep theirs."""
+    """A stream with one consumer group. What is acknowledged is deleted; a full server refuses: agents keep theirs."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client

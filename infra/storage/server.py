@@ -1,4 +1,4 @@
-"""The HTTP face of local storage: signed PUT and GET, streamed, in its own process: large things never pass the portal."""
+"""The HTTP face of local storage: signed PUT and GET, streamed, in a process of its own; nothing large passes the portal."""
 
 import mimetypes
 from collections.abc import AsyncIterator

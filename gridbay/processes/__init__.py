@@ -1,0 +1,1 @@
+"""The processes of a market, one file each; `gridbay process NAME` runs its `main`."""

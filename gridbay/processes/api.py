@@ -1,0 +1,20 @@
+"""The portal's process: every HTTP face of the market but storage."""
+
+from fastapi import FastAPI
+
+from gridbay.processes.http_server import HttpServer
+from infra.ground import ground
+from infra.logging import configure_logging
+
+
+def main() -> None:
+    """Serve until told to stop; requests under way are answered first."""
+    configure_logging("api", ground().settings.log_level)
+    HttpServer(ground().settings.bind, _portal).run()
+
+
+def _portal() -> FastAPI:
+    # Imported in the worker alone: gunicorn's parent stays small.
+    from portal_api.app import create_app  # noqa: PLC0415
+
+    return create_app(ground())

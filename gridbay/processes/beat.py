@@ -1,0 +1,20 @@
+"""Celery beat: sends each periodic task at its interval; tasks read the truth themselves, so a lost tick is nothing."""
+
+import tempfile
+from pathlib import Path
+
+from gridbay.processes.contexts import TASKS
+from infra.bus.tasks import app
+from infra.ground import ground
+from infra.logging import configure_logging
+
+
+def main() -> None:
+    """Tick until told to stop. The schedule file is scratch: every interval begins anew at a start."""
+    level = ground().settings.log_level
+    configure_logging("beat", level)
+    with tempfile.TemporaryDirectory(prefix="gridbay-beat-") as folder:
+        app.Beat(loglevel=level, schedule=str(Path(folder) / "schedule"), quiet=True).run()
+
+
+assert TASKS

@@ -1,0 +1,43 @@
+"""The outbox relay: due deliveries and wake-ups from the database to the broker."""
+
+import redis
+import structlog
+
+from gridbay.processes.contexts import TASKS
+from gridbay.processes.signals import stop_event
+from infra.bus.tasks import send
+from infra.ground import ground
+from infra.logging import configure_logging
+from infra.outbox.relay import Relay, SendWake
+from infra.outbox.tasks import DELIVER
+
+MERGE_MS = 1_000
+log = structlog.get_logger(__name__)
+
+
+def main() -> None:
+    """Relay until told to stop."""
+    base = ground()
+    configure_logging("relay", base.settings.log_level)
+    log.info("relaying", tasks=len(TASKS))
+    relay = Relay(base.database, base.clock, send_due=_send_due, send_wake=_merged(base.cache))
+    relay.run(stop_event())
+    base.database.dispose()
+
+
+def _send_due(subscriber: str, message_ids: list[int]) -> None:
+    send(DELIVER, subscriber, message_ids)
+
+
+def _merged(cache: redis.Redis) -> SendWake:
+    """A wake-up is sent only if none of its kind is on its way; the task clears the mark before it reads the truth."""
+
+    def send_wake(task: str) -> None:
+        try:
+            first = cache.set(f"wake:{task}", 1, nx=True, px=MERGE_MS)
+        except redis.RedisError:
+            first = True
+        if first:
+            send(task)
+
+    return send_wake
