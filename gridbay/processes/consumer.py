@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 
 
 def main() -> None:
-    """Merge until told to stop. A database or bus that is away is waited for; what is not durable is not acknowledged."""
+    """Merge until told to stop. A database or bus that is away is waited for; only what is durable is acknowledged."""
     base = ground()
     configure_logging("consumer", base.settings.log_level)
     log.info("consuming", tables=len(TABLES))

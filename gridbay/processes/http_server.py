@@ -11,7 +11,7 @@ CONNECTIONS_MAX = 10_000
 
 
 class HttpServer(BaseApplication):  # type: ignore[misc]
-    """bind: host:port; load: makes the ASGI application, in the worker and after the fork, so that nothing is shared."""
+    """bind: host:port; load: makes the ASGI application, in the worker, after the fork: nothing is shared."""
 
     def __init__(self, bind: str, load: Callable[[], Any]) -> None:
         self._bind, self._load = bind, load

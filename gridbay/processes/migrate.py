@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def _credentials(base: Ground, path: Path) -> None:
-    """Make the local identities, once; the file comes before the commit, so that none is left without its credential."""
+    """Make the local identities, once; the file comes before the commit, so none is left without its credential."""
     if path.exists():
         return
     with base.database.transaction() as session:

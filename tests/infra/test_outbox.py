@@ -1,0 +1,139 @@
+"""The outbox: a message exists exactly if its transaction committed, and each subscriber handles it once."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from threading import Event, Thread
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from infra.database import Database
+from infra.outbox import NotReady, publish, subscribe, subscriptions, wake
+from infra.outbox.delivery import ATTEMPTS_MAX, claim, deliver
+from infra.outbox.relay import Relay, due_of
+from infra.outbox.tables import Delivery, OutboxMessage
+from market.clock import ManualClock
+from market.messages import EpochClosed
+
+
+class Heard:
+    """What a subscriber heard, and how often it is still to fail."""
+
+    def __init__(self) -> None:
+        self.epochs: list[int] = []
+        self.fail: Exception | None = None
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Heard]:
+    monkeypatch.setattr(subscriptions, "_handlers", {})
+    result = Heard()
+
+    @subscribe(EpochClosed, "test.listen")
+    def listen(session: Session, message: EpochClosed, now: datetime) -> None:
+        if result.fail is not None:
+            raise result.fail
+        result.epochs.append(message.epoch)
+
+    yield result
+
+
+def claimed(database: Database, clock: ManualClock) -> list[tuple[int, str]]:
+    with database.transaction() as session:
+        return [(due.message_id, due.subscriber) for due in claim(session, clock.now())]
+
+
+def published(database: Database, clock: ManualClock, epoch: int) -> int:
+    with database.transaction() as session:
+        publish(session, EpochClosed(epoch=epoch))
+    # Rows take the server's clock; the tests' clock stands where it was told to.
+    with database.transaction() as session:
+        for delivery in session.scalars(select(Delivery)):
+            delivery.due_at = clock.now()
+        return session.scalars(select(OutboxMessage.id).order_by(OutboxMessage.id.desc())).first() or 0
+
+
+def test_a_rolled_back_transaction_says_nothing(database: Database, heard: Heard, clock: ManualClock) -> None:
+    with pytest.raises(RuntimeError), database.transaction() as session:
+        publish(session, EpochClosed(epoch=1))
+        raise RuntimeError
+    assert claimed(database, clock) == []
+
+
+def test_a_message_delivered_twice_is_handled_once(database: Database, heard: Heard, clock: ManualClock) -> None:
+    message_id = published(database, clock, 7)
+    due = due_of("test.listen", [message_id])
+    deliver(database, clock, [*due, *due])
+    deliver(database, clock, due)
+    assert heard.epochs == [7]
+
+
+def test_what_was_claimed_and_lost_comes_again(database: Database, heard: Heard, clock: ManualClock) -> None:
+    message_id = published(database, clock, 1)
+    assert claimed(database, clock) == [(message_id, "test.listen")]
+    assert claimed(database, clock) == []
+    clock.advance(timedelta(seconds=11))
+    assert claimed(database, clock) == [(message_id, "test.listen")]
+
+
+def test_a_handler_that_is_not_ready_is_asked_again_soon(database: Database, heard: Heard, clock: ManualClock) -> None:
+    message_id = published(database, clock, 3)
+    claimed(database, clock)
+    heard.fail = NotReady("the lease is not known yet")
+    deliver(database, clock, due_of("test.listen", [message_id]))
+    heard.fail = None
+    clock.advance(timedelta(seconds=1))
+    assert claimed(database, clock) == [(message_id, "test.listen")]
+    deliver(database, clock, due_of("test.listen", [message_id]))
+    assert heard.epochs == [3]
+
+
+def test_a_poisonous_message_is_parked_with_its_reason(database: Database, heard: Heard, clock: ManualClock) -> None:
+    message_id = published(database, clock, 9)
+    heard.fail = ValueError("poison")
+    for _ in range(ATTEMPTS_MAX):
+        clock.advance(timedelta(minutes=6))
+        assert claimed(database, clock) == [(message_id, "test.listen")]
+        deliver(database, clock, due_of("test.listen", [message_id]))
+    clock.advance(timedelta(days=1))
+    assert claimed(database, clock) == []
+    with database.read() as session:
+        delivery = session.get_one(Delivery, (message_id, "test.listen"))
+        assert delivery.parked_at is not None
+        assert delivery.error == "ValueError: poison"
+
+
+def test_the_relay_sends_at_the_commit_and_merges_nothing_itself(database: Database, heard: Heard) -> None:
+    sent: list[tuple[str, list[int]]] = []
+    woken: list[str] = []
+    arrived, stop = Event(), Event()
+
+    def send_wake(task: str) -> None:
+        woken.append(task)
+        if sent:
+            arrived.set()
+
+    class Now:
+        def now(self) -> datetime:
+            from datetime import UTC
+
+            return datetime.now(UTC) + timedelta(seconds=1)
+
+    relay = Relay(database, Now(), send_due=lambda name, ids: sent.append((name, ids)), send_wake=send_wake)
+    thread = Thread(target=relay.run, args=(stop,))
+    thread.start()
+    try:
+        with database.transaction() as session:
+            publish(session, EpochClosed(epoch=1))
+        for _ in range(50):
+            with database.transaction() as session:
+                wake(session, "scheduler.place")
+            if arrived.wait(0.2):
+                break
+    finally:
+        stop.set()
+        thread.join(5)
+    assert not thread.is_alive()
+    assert [name for name, _ in sent] == ["test.listen"]
+    assert set(woken) == {"scheduler.place"}

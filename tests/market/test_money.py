@@ -1,0 +1,54 @@
+"""Money: integers, one rounding, and parts that add up."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from market.money import format_usdc, parse_usdc, split_charge, usage_charge_microusd, window_hold_microusd
+
+amounts = st.integers(min_value=0, max_value=10**15)
+quantities = st.integers(min_value=0, max_value=64_000)
+durations = st.integers(min_value=0, max_value=31 * 86_400_000)
+prices = st.integers(min_value=0, max_value=10**9)
+
+
+@given(amounts)
+def test_an_amount_reads_back_as_it_was_written(amount: int) -> None:
+    assert parse_usdc(format_usdc(amount)) == amount
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"), [("0.42", 420_000), (1, 1_000_000), (0.1, 100_000), ("0.000001", 1), (2.5, 2_500_000)]
+)
+def test_usdc_in_any_spelling(text: str | float, amount: int) -> None:
+    assert parse_usdc(text) == amount
+
+
+@pytest.mark.parametrize("text", ["-1", "0.0000001", "1e3", "", "NaN", "1,5", "0.42 USDC", "99999999999"])
+def test_what_is_not_an_amount_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not an amount"):
+        parse_usdc(text)
+
+
+@given(amounts, st.integers(min_value=0, max_value=10_000))
+def test_the_parts_of_a_charge_add_up_and_rounding_is_at_most_one(charge: int, fee_basis_points: int) -> None:
+    split = split_charge(charge, fee_basis_points)
+    assert split.provider_microusd + split.fee_microusd + split.rounding_microusd == charge
+    assert 0 <= split.rounding_microusd <= 1
+
+
+@given(quantities, prices, st.lists(durations, max_size=8))
+def test_lines_of_cumulative_time_add_up_to_the_charge_of_the_whole(
+    quantity: int, price: int, steps: list[int]
+) -> None:
+    charged = reached = 0
+    for step in steps:
+        reached += step
+        line = usage_charge_microusd(quantity, reached, price) - charged
+        assert 0 <= line <= window_hold_microusd(quantity, step, price)
+        charged += line
+    assert charged == usage_charge_microusd(quantity, sum(steps), price)
+
+
+def test_an_hour_of_one_unit_costs_its_price() -> None:
+    assert usage_charge_microusd(1000, 3_600_000, 420_001) == 420_001
