@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# The bare test: a fresh clone, no network but loopback, no other server in sight; as root and as a plain user.
+# Both must print a verified receipt and pass every test. BARE_TESTS=0 leaves out `make test`.
+set -euo pipefail
+project=$(git -C "$(dirname "$0")" rev-parse --show-toplevel)
+[ "$(id -u)" = 0 ] || { echo "bare: run me as root: I make namespaces and change to a plain user" >&2; exit 2; }
+folder=$(mktemp -d /tmp/gridbay-bare.XXXXXX)
+chmod 755 "$folder"
+trap 'rm -rf "$folder"' EXIT
+
+bare() { # bare USER PYTHON: clone, set up with the network, then unplug it
+    local user=$1 python=$2 home=$folder/$1 clone=$folder/$1/gridbay
+    install -d -o "$user" -m 755 "$home"
+    git clone -q --no-hardlinks "$project" "$clone"
+    chown -R "$user" "$clone"
+    local as=(setpriv --reuid "$user" --regid "$(id -g "$user")" --init-groups env -i
+        HOME="$home" USER="$user" LOGNAME="$user" PATH="/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin" LANG=C.UTF-8
+        TERM=dumb CI="${CI:-}")
+    # Package clients are configured by the machine's environment; servers' URLs are what must be gone.
+    local packages=()
+    while IFS='=' read -r name value; do
+        case $name in PIP_* | UV_* | SSL_* | REQUESTS_* | *_proxy | *_PROXY) packages+=("$name=$value") ;; esac
+    done < <(env)
+    echo "bare: $user: make setup"
+    (cd "$clone" && "${as[@]}" "${packages[@]}" make setup PYTHON="$python")
+    echo "bare: $user: make demo, unplugged"
+    unplugged "$clone" "${as[@]}" make demo PYTHON="$python" | tee "$home/demo.log"
+    grep -q "receipt verified" "$home/demo.log"
+    if [ "${BARE_TESTS:-1}" = 1 ]; then
+        echo "bare: $user: make test, unplugged"
+        unplugged "$clone" "${as[@]}" make test PYTHON="$python"
+    fi
+}
+
+unplugged() { # unplugged FOLDER COMMAND...: loopback only, and no socket of another server
+    local clone=$1
+    shift
+    # shellcheck disable=SC2016
+    unshare --net --mount -- sh -c '
+        ip link set lo up
+        mount -t tmpfs tmpfs /run
+        cd "$1" && shift && exec "$@"' sh "$clone" "$@"
+}
+
+bare root "$(command -v python3)"
+bare gridbay-bare /usr/bin/python3
+echo "bare: passed"
