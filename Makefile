@@ -8,7 +8,7 @@ SOURCES := market infra scheduler billing monitoring portal_api provider_agent g
 NAME ?= cold_start
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-engines soak check bench fmt migrate lock clean
+.PHONY: help setup demo up test test-engines soak check bench fmt migrate migration lock clean
 
 help: ## Say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ fmt: setup ## Format and mend what ruff can mend
 
 migrate: setup ## Bring the database at GRIDBAY_DATABASE_URL to the newest schema
 	@$(BIN)/gridbay process migrate
+
+migration: setup ## Write a migration for the models' newest shape: make migration MESSAGE="..."
+	@$(BIN)/python -m infra.migrations.revise "$(MESSAGE)"
 
 lock: $(UV) ## Write both lock files anew
 	@$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --all-extras --group dev pyproject.toml -o requirements.lock
