@@ -48,7 +48,7 @@ migrate: setup ## Bring the database at GRIDBAY_DATABASE_URL to the newest schem
 	@$(BIN)/gridbay process migrate
 
 migration: setup ## Write a migration for the models' newest shape: make migration MESSAGE="..."
-	@$(BIN)/python -m infra.migrations.revise "$(MESSAGE)"
+	@$(BIN)/python -m gridbay.processes.revise "$(MESSAGE)"
 
 lock: $(UV) ## Write both lock files anew
 	@$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --all-extras --group dev pyproject.toml -o requirements.lock
