@@ -1,0 +1,37 @@
+"""The local chain's blockhashes: one a block, computed from the genesis, valid for as long as on mainnet.
+
+LiteSVM accepts only its newest blockhash and repeats its hashes after a restart. Here the hash of a block depends on
+the chain's genesis and the height alone: nothing has to be stored, and a blockhash outlives a restart.
+"""
+
+import hashlib
+from typing import Final
+
+from solders.hash import Hash
+
+VALID_BLOCKS: Final = 150
+
+
+class Blockhashes:
+    def __init__(self, genesis: Hash) -> None:
+        self._genesis = bytes(genesis)
+        self._heights: dict[Hash, int] = {}
+        self._newest = -1
+
+    def at(self, height: int) -> Hash:
+        return Hash(hashlib.sha256(self._genesis + height.to_bytes(8, "little")).digest())
+
+    def is_recent(self, blockhash: Hash, now: int) -> bool:
+        """Whether a transaction over this blockhash may land in the block of height `now`."""
+        self._follow(now)
+        return blockhash in self._heights
+
+    def _follow(self, now: int) -> None:
+        """Make the window hold the newest blocks and no others."""
+        oldest = max(0, now - VALID_BLOCKS)
+        for height in range(max(oldest, self._newest + 1), now + 1):
+            self._heights[self.at(height)] = height
+        self._newest = now
+        # Insertion order is height order, so what is too old stands in front.
+        while self._heights and next(iter(self._heights.values())) < oldest:
+            del self._heights[next(iter(self._heights))]
