@@ -1,0 +1,97 @@
+"""Owns the names and small habits of an attempt folder which the minder and the agent share.
+
+Standard library only and no pathlib (4 ms): the minder imports this in its first milliseconds.
+"""
+# ruff: noqa: PTH123
+
+import os
+import time
+
+ORDER = "order.json"  # what to run and within which bounds; written once by the agent
+ENVIRONMENT = "environment.json"  # what is secret of it; the minder removes it once read
+DEADLINE = "deadline"  # the agent rewrites it at each renewal
+STOP = "stop.json"  # asks for an end with grace
+STARTED = "started"  # made with O_EXCL: an attempt is run once, whatever happens
+LOCK = "minder.lock"  # its record locks say who is alive
+LOG = "output.log"  # what the command wrote to stdout and stderr, append-only
+USAGE = "usage.json"  # cumulative counters
+OUTCOME = "outcome.json"  # how it ended; present only when nothing of the attempt runs any more
+OUTCOME_ROOM = ".outcome.json.room"
+OUTCOME_BYTES = 8192  # taken on disk before the command starts
+ERRORS = "minder.err"  # what the minder itself complains about
+
+# Bytes of LOCK: the starting process holds the first, the minder the second, so that no moment is unheld.
+LOCK_STARTING = 0
+LOCK_ALIVE = 1
+
+FILE_MAX_BYTES = 4 * 1024 * 1024
+ALREADY_STARTED = 3  # exit status of a start that another start came before
+
+
+def boottime_ns() -> int:
+    """CLOCK_BOOTTIME: counts through suspend, and nobody can set it."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def boot_id() -> str:
+    """Names this boot, for a CLOCK_BOOTTIME of another one means nothing."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def deadline_text(deadline_boottime_ns: int) -> str:
+    return f"{deadline_boottime_ns} {boot_id()}\n"
+
+
+def parse_deadline(text: str) -> int | None:
+    """The deadline in CLOCK_BOOTTIME nanoseconds; None when it is garbled or of another boot."""
+    fields = text.split()
+    if len(fields) != 2 or not fields[0].isascii() or not fields[0].isdigit() or len(fields[0]) > 19:
+        return None
+    return int(fields[0]) if fields[1] == boot_id() else None
+
+
+def read_file(folder: int, name: str) -> bytes | None:
+    """A file of the attempt folder (an open descriptor of it), None when it is not there."""
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
+    except FileNotFoundError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read(FILE_MAX_BYTES)
+
+
+def replace_file(folder: int, name: str, content: bytes, *, durable: bool) -> None:
+    """The file is replaced at once: a reader sees the old content or the new, also after a kill."""
+    fresh = f".{name}.minder"
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        if durable:
+            os.fsync(file.fileno())
+    os.replace(fresh, name, src_dir_fd=folder, dst_dir_fd=folder)
+    if durable:
+        os.fsync(folder)
+
+
+def reserve_outcome(folder: int) -> None:
+    """Take the outcome's room on disk before there is one: a disk the job fills must not hide how it ended."""
+    descriptor = os.open(OUTCOME_ROOM, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    try:
+        os.write(descriptor, b" " * OUTCOME_BYTES)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def reveal_outcome(folder: int, content: bytes) -> None:
+    """Write the outcome into its room, make it last, then give it its name: readers see all of it or none."""
+    descriptor = os.open(OUTCOME_ROOM, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    try:
+        os.write(descriptor, content.ljust(OUTCOME_BYTES))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.replace(OUTCOME_ROOM, OUTCOME, src_dir_fd=folder, dst_dir_fd=folder)
+    os.fsync(folder)
