@@ -49,6 +49,7 @@ class Reason(StrEnum):
     FAILED_EXIT_CODE = "failed:exit_code"
     FAILED_SIGNAL = "failed:signal"
     FAILED_OUT_OF_MEMORY = "failed:out_of_memory"
+    FAILED_OUT_OF_DISK = "failed:out_of_disk"
     FAILED_START = "failed:start"
     FAILED_WORKDIR = "failed:workdir"
     FAILED_OUTPUTS = "failed:outputs"
