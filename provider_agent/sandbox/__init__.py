@@ -1,0 +1,1 @@
+"""The sandbox: what stands between a customer's command and the host it runs on."""

@@ -1,0 +1,145 @@
+"""Owns the kernel's groups of an attempt: memory, processes and CPU bounded and counted, where the agent may make them.
+
+v1 is proven by running; the v2 writer is tested on a folder only and counts as unproven until a v2 machine ran it.
+"""
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from provider_agent.minder.orders import Cgroup
+from provider_agent.sandbox.port import Limits
+
+PARENT = "gridbay"
+CPU_PERIOD_US = 100_000
+_V1_CONTROLLERS = ("memory", "pids", "cpu", "cpuacct")
+_DELEGATED_LEAF = "agent"  # systemd's DelegateSubgroup= for the unit of an agent
+
+
+@dataclass(frozen=True, slots=True)
+class CgroupsV1:
+    """One tree a controller; folders: the group of the agent itself in each."""
+
+    folders: dict[str, Path]
+    version = 1
+
+    def make(self, name: str, limits: Limits) -> Cgroup:
+        own = {controller: folder / PARENT / name for controller, folder in self.folders.items()}
+        for folder in own.values():
+            folder.mkdir(parents=True, exist_ok=True)
+        memory = own["memory"]
+        _put(memory / "memory.limit_in_bytes", limits.memory_bytes)
+        if (memory / "memory.memsw.limit_in_bytes").exists():
+            _put(memory / "memory.memsw.limit_in_bytes", limits.memory_bytes)
+        _put(own["pids"] / "pids.max", limits.processes_max)
+        _put(own["cpu"] / "cpu.cfs_period_us", CPU_PERIOD_US)
+        _put(own["cpu"] / "cpu.cfs_quota_us", _quota(limits))
+        # cpu and cpuacct may be one tree: each folder is joined and removed once.
+        folders = tuple(dict.fromkeys(own.values()))
+        files = {
+            "cpu_time": own["cpuacct"] / "cpuacct.usage",
+            "memory_peak": memory / "memory.max_usage_in_bytes",
+            "out_of_memory": memory / "memory.oom_control",
+        }
+        return Cgroup(join=tuple(folder / "cgroup.procs" for folder in folders), folders=folders, files=files)
+
+
+@dataclass(frozen=True, slots=True)
+class CgroupsV2:
+    """The one tree. base: a group without processes of its own, delegated to the agent."""
+
+    base: Path
+    version = 2
+
+    def make(self, name: str, limits: Limits) -> Cgroup:
+        parent = self.base / PARENT
+        own = parent / name
+        own.mkdir(parents=True, exist_ok=True)
+        for folder in (self.base, parent):
+            _put(folder / "cgroup.subtree_control", "+memory +pids +cpu")
+        _put(own / "memory.max", limits.memory_bytes)
+        _put(own / "memory.swap.max", 0)
+        _put(own / "memory.oom.group", 1)
+        _put(own / "pids.max", limits.processes_max)
+        _put(own / "cpu.max", f"{_quota(limits)} {CPU_PERIOD_US}")
+        files = {
+            "cpu_time": own / "cpu.stat",
+            "memory_peak": own / "memory.peak",
+            "out_of_memory": own / "memory.events",
+        }
+        return Cgroup(join=(own / "cgroup.procs",), folders=(own,), files=files)
+
+
+Cgroups = CgroupsV1 | CgroupsV2
+
+
+def find_cgroups() -> Cgroups | None:
+    """The groups this process may make, by trying; None where it may not (a plain user, a closed container)."""
+    mounts = _mounts()
+    own = _own_groups()
+    folders = {name: _inside(mounts[name], own[name]) for name in _V1_CONTROLLERS if name in mounts and name in own}
+    if len(folders) == len(_V1_CONTROLLERS):
+        return CgroupsV1(folders) if all(_may_make(folder) for folder in folders.values()) else None
+    if "" not in mounts or "" not in own:
+        return None
+    base = _inside(mounts[""], own[""])
+    base = base.parent if base.name == _DELEGATED_LEAF else base
+    try:
+        controllers = (base / "cgroup.controllers").read_text().split()
+    except OSError:
+        return None
+    return CgroupsV2(base) if {"memory", "pids", "cpu"} <= set(controllers) and _may_make(base) else None
+
+
+def remove(cgroup: Cgroup) -> None:
+    """Remove an attempt's groups; they are empty once its minder is dead, and often gone already."""
+    for folder in cgroup.folders:
+        with suppress(FileNotFoundError):
+            folder.rmdir()
+
+
+def _quota(limits: Limits) -> int:
+    return max(1000, round(limits.cpus * CPU_PERIOD_US))  # the kernel takes no less than 1 ms
+
+
+def _put(path: Path, value: int | str) -> None:
+    path.write_text(str(value))
+
+
+def _mounts() -> dict[str, tuple[Path, str]]:
+    """Controller -> (where its tree is mounted, which group is the mount's root); the v2 tree is called ''."""
+    found: dict[str, tuple[Path, str]] = {}
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields, _, rest = line.partition(" - ")
+        kind, _, options = rest.split(" ", 2)
+        root, point = fields.split()[3:5]
+        if kind == "cgroup":
+            found |= {name: (Path(point), root) for name in options.split()[-1].split(",") if name in _V1_CONTROLLERS}
+        elif kind == "cgroup2":
+            found[""] = (Path(point), root)
+    return found
+
+
+def _own_groups() -> dict[str, str]:
+    groups: dict[str, str] = {}
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        groups |= dict.fromkeys(controllers.split(","), path)
+    return groups
+
+
+def _inside(mounted: tuple[Path, str], group: str) -> Path:
+    """The folder of a group; inside a container the mount shows only a part of the tree."""
+    point, root = mounted
+    return point / group.removeprefix(root.rstrip("/")).lstrip("/")
+
+
+def _may_make(folder: Path) -> bool:
+    trial = folder / f"{PARENT}-trial-{os.getpid()}"
+    try:
+        trial.mkdir()
+        trial.rmdir()
+    except OSError:
+        return False
+    return True
