@@ -172,6 +172,7 @@ class Chain(Protocol):
     ) -> list[AddressSignature]:
         """Finalized transactions that name the address, newest first, down to but excluding `until`.
 
+        A token transfer names the token accounts, not the receiving wallet: ask for the associated token account.
         A full page may have left some out above `until`: page on with `before` = the last signature of the page.
         """
         ...

@@ -1,35 +1,20 @@
 """The chain port over Solana's JSON-RPC: the same code for the local chain and for a real cluster."""
 
 import asyncio
+import base64
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
+from pydantic import TypeAdapter
 from solana.exceptions import SolanaRpcException
 from solana.rpc.async_api import AsyncClient
-from solana.rpc.commitment import Confirmed, Finalized
-from solana.rpc.core import RPCException
-from solana.rpc.models import TxOpts
-from solders.errors import SerdeJSONError
-from solders.pubkey import Pubkey
-from solders.rpc.errors import (
-    InvalidParamsMessage,
-    InvalidRequestMessage,
-    MethodNotFoundMessage,
-    ParseErrorMessage,
-    RpcCustomErrorFieldless,
-    SendTransactionPreflightFailureMessage,
-    UnsupportedTransactionVersionMessage,
-)
-from solders.signature import Signature
-from solders.token import ID as TOKEN_PROGRAM
-from solders.token.associated import get_associated_token_address
-from solders.token.state import TokenAccount
+from solana.rpc.jsonrpc import JsonRpcErrorCode, JsonRpcRequest, SolanaJsonRpcError
 from solders.transaction import VersionedTransaction
-from solders.transaction_status import TransactionConfirmationStatus, TransactionStatus
 
-from billing.chains.decoding import chain_transaction, failure, moment
+from billing.chains import answers
 from billing.chains.port import (
     ADDRESS_PAGE_MAX,
     STATUSES_MAX,
@@ -42,16 +27,25 @@ from billing.chains.port import (
     SignatureStatus,
     Simulation,
 )
+from billing.chains.transactions import associated_token_address
 
 TRANSACTION_VERSION_MAX: Final = 1
-_REFUSALS: Final = (
-    InvalidParamsMessage,
-    InvalidRequestMessage,
-    MethodNotFoundMessage,
-    ParseErrorMessage,
-    SendTransactionPreflightFailureMessage,
-    UnsupportedTransactionVersionMessage,
+_CONFIRMED: Final = {"commitment": "confirmed"}
+_FINALIZED: Final = {"commitment": "finalized"}
+_SEARCH_HISTORY: Final = {"searchTransactionHistory": True}
+_REFUSALS: Final = frozenset(
+    {
+        JsonRpcErrorCode.PARSE_ERROR,
+        JsonRpcErrorCode.INVALID_REQUEST,
+        JsonRpcErrorCode.METHOD_NOT_FOUND,
+        JsonRpcErrorCode.INVALID_PARAMS,
+        JsonRpcErrorCode.SERVER_ERROR_SEND_TRANSACTION_PREFLIGHT_FAILURE,
+        JsonRpcErrorCode.SERVER_ERROR_TRANSACTION_SIGNATURE_VERIFICATION_FAILURE,
+        JsonRpcErrorCode.SERVER_ERROR_UNSUPPORTED_TRANSACTION_VERSION,
+        JsonRpcErrorCode.SERVER_ERROR_FILTER_TRANSACTION_NOT_FOUND,
+    }
 )
+_ERROR_TEXT_MAX: Final = 500
 T = TypeVar("T")
 
 # It logs every URL, and RPC providers put the API key into theirs.
@@ -66,7 +60,7 @@ class SolanaChain:
     """
 
     def __init__(self, urls: Sequence[str], timeout: float = 10.0) -> None:
-        """`timeout`: seconds that one call may take in all."""
+        """`timeout`: seconds that one question to one RPC may take in all."""
         if not urls:
             raise ValueError("no Solana RPC URL given: set GRIDBAY_SOLANA_RPC_URLS")
         for url in urls:
@@ -76,59 +70,51 @@ class SolanaChain:
         self._timeout = timeout
 
     def latest_blockhash(self) -> Blockhash:
-        answer = self._ask_first(lambda client: client.get_latest_blockhash(Confirmed)).value
-        return Blockhash(str(answer.blockhash), answer.last_valid_block_height)
+        answer = self._ask_first("getLatestBlockhash", [_CONFIRMED], answers.BLOCKHASH).value
+        return Blockhash(answer.blockhash, answer.last_valid_block_height)
 
     def finalized_block_height(self) -> int:
-        return self._ask_first(lambda client: client.get_block_height(Finalized)).value
+        return self._ask_first("getBlockHeight", [_FINALIZED], answers.NUMBER)
 
     def send(self, wire: bytes) -> str:
-        signature = VersionedTransaction.from_bytes(wire).signatures[0]
+        signature = str(VersionedTransaction.from_bytes(wire).signatures[0])
         # Without preflight: the outcome is read from the status, and what was sent before is no error.
-        options = TxOpts(skip_confirmation=True, skip_preflight=True)
-        answered = self._ask_first(lambda client: client.send_raw_transaction(wire, options)).value
-        if answered != signature:
-            raise ChainUnavailable(f"{_host(self._urls[0])} answered {answered} for the transaction {signature}")
-        return str(signature)
+        options = {"encoding": "base64", "skipPreflight": True}
+        answered = self._ask_first("sendTransaction", [_base64(wire), options], answers.TEXT)
+        with _reading(self._urls[0], "sendTransaction"):
+            if answered != signature:
+                raise ValueError(f"it is about {answered}, not {signature}")
+        return signature
 
     def simulate(self, wire: bytes) -> Simulation:
-        transaction = VersionedTransaction.from_bytes(wire)
-        answer = self._ask_first(
-            lambda client: client.simulate_transaction(transaction, commitment=Confirmed, replace_recent_blockhash=True)
-        ).value
-        return Simulation(failure(answer.err), tuple(answer.logs or ()), answer.units_consumed)
+        options = {"encoding": "base64", "replaceRecentBlockhash": True} | _CONFIRMED
+        answer = self._ask_first("simulateTransaction", [_base64(wire), options], answers.SIMULATION).value
+        return Simulation(answers.failure(answer.err), tuple(answer.logs or ()), answer.units_consumed)
 
     def signature_statuses(self, signatures: Sequence[str]) -> list[SignatureStatus]:
         if len(signatures) > STATUSES_MAX:
             raise ValueError(f"{len(signatures)} signatures in one call: at most {STATUSES_MAX}")
-        asked = [Signature.from_string(signature) for signature in signatures]
-        if not asked:
+        if not signatures:
             return []
-        found = self._ask_first(lambda client: client.get_signature_statuses(asked, search_transaction_history=True))
-        return [_status(signature, status) for signature, status in zip(signatures, found.value, strict=True)]
+        return asyncio.run(self._statuses(self._urls[0], signatures))
 
     def is_expired_everywhere(self, signature: str, last_valid_block_height: int) -> bool:
-        asked = Signature.from_string(signature)
-
         async def expired_at(url: str) -> bool:
             # Height first: a transaction that lands between the two questions is then still seen.
-            height = await self._ask(url, lambda client: client.get_block_height(Finalized))
-            if height.value <= last_valid_block_height:
+            if await self._ask(url, "getBlockHeight", [_FINALIZED], answers.NUMBER) <= last_valid_block_height:
                 return False
-            found = await self._ask(
-                url, lambda client: client.get_signature_statuses([asked], search_transaction_history=True)
-            )
-            return found.value[0] is None
+            (status,) = await self._statuses(url, [signature])
+            return status.state == SignatureState.UNKNOWN
 
         async def everywhere() -> list[bool | BaseException]:
             return await asyncio.gather(*(expired_at(url) for url in self._urls), return_exceptions=True)
 
-        answers = asyncio.run(everywhere())
-        if any(answer is False for answer in answers):
+        verdicts = asyncio.run(everywhere())
+        if any(verdict is False for verdict in verdicts):
             return False
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise answer
+        for verdict in verdicts:
+            if isinstance(verdict, BaseException):
+                raise verdict
         return True
 
     def signatures_for_address(
@@ -136,88 +122,76 @@ class SolanaChain:
     ) -> list[AddressSignature]:
         if not 1 <= limit <= ADDRESS_PAGE_MAX:
             raise ValueError(f"a page of {limit} signatures: 1 to {ADDRESS_PAGE_MAX}")
-        key = Pubkey.from_string(address)
-        newest = None if before is None else Signature.from_string(before)
-        oldest = None if until is None else Signature.from_string(until)
-        found = self._ask_first(
-            lambda client: client.get_signatures_for_address(
-                key, before=newest, until=oldest, limit=limit, commitment=Finalized
-            )
-        ).value
-        return [
-            AddressSignature(str(f.signature), f.slot, moment(f.block_time), f.memo, failed=f.err is not None)
-            for f in found
-        ]
+        options: dict[str, Any] = {"limit": limit} | _FINALIZED
+        options |= {name: at for name, at in (("until", until), ("before", before)) if at is not None}
+        lines = self._ask_first("getSignaturesForAddress", [address, options], answers.LINES)
+        return [line.line() for line in lines]
 
     def read_transaction(self, signature: str) -> ChainTransaction | None:
-        asked = Signature.from_string(signature)
-        found = self._ask_first(
-            lambda client: client.get_transaction(
-                asked,
-                encoding="base64",
-                commitment=Finalized,
-                max_supported_transaction_version=TRANSACTION_VERSION_MAX,
-            )
-        ).value
-        if found is None:
+        version = {"maxSupportedTransactionVersion": TRANSACTION_VERSION_MAX}
+        options = {"encoding": "base64"} | version | _FINALIZED
+        answer = self._ask_first("getTransaction", [signature, options], answers.TRANSACTION)
+        if answer is None:
             return None
-        try:
-            transaction = chain_transaction(found)
-        except ValueError as error:
-            raise ChainUnavailable(f"{_host(self._urls[0])}, transaction {signature}: {error}") from error
-        if transaction.signature != signature:
-            raise ChainUnavailable(f"{_host(self._urls[0])} answered {transaction.signature} for {signature}")
+        with _reading(self._urls[0], "getTransaction"):
+            transaction = answer.read()
+            if transaction.signature != signature:
+                raise ValueError(f"it is about {transaction.signature}, not {signature}")
         return transaction
 
     def token_balance(self, owner: str, mint: str) -> int:
-        mint_key = Pubkey.from_string(mint)
-        address = get_associated_token_address(Pubkey.from_string(owner), mint_key)
-        found = self._ask_first(lambda client: client.get_account_info(address, Finalized, encoding="base64")).value
-        if found is None or found.owner != TOKEN_PROGRAM:
-            return 0
-        return TokenAccount.from_bytes(found.data).amount
+        options = {"encoding": "base64"} | _FINALIZED
+        address = associated_token_address(owner, mint)
+        account = self._ask_first("getAccountInfo", [address, options], answers.ACCOUNT).value
+        with _reading(self._urls[0], "getAccountInfo"):
+            return 0 if account is None else account.token_amount()
 
     def sol_balance(self, address: str) -> int:
-        key = Pubkey.from_string(address)
-        return self._ask_first(lambda client: client.get_balance(key, Finalized)).value
+        return self._ask_first("getBalance", [address, _FINALIZED], answers.BALANCE).value
 
-    def _ask_first(self, call: Callable[[AsyncClient], Awaitable[T]]) -> T:
-        return asyncio.run(self._ask(self._urls[0], call))
+    async def _statuses(self, url: str, signatures: Sequence[str]) -> list[SignatureStatus]:
+        params = [list(signatures), _SEARCH_HISTORY]
+        found = (await self._ask(url, "getSignatureStatuses", params, answers.STATUSES)).value
+        with _reading(url, "getSignatureStatuses"):
+            return [
+                SignatureStatus(signature, SignatureState.UNKNOWN, None, None)
+                if answer is None
+                else answer.status(signature)
+                for signature, answer in zip(signatures, found, strict=True)
+            ]
 
-    async def _ask(self, url: str, call: Callable[[AsyncClient], Awaitable[T]]) -> T:
+    def _ask_first(self, method: str, params: list[Any], answer: TypeAdapter[T]) -> T:
+        return asyncio.run(self._ask(self._urls[0], method, params, answer))
+
+    async def _ask(self, url: str, method: str, params: list[Any], answer: TypeAdapter[T]) -> T:
+        request = JsonRpcRequest(method=method, params=params)
         try:
             async with asyncio.timeout(self._timeout), AsyncClient(url, timeout=self._timeout) as client:
-                answer = await call(client)
+                with _reading(url, method):
+                    return answer.validate_python(await client.send_rpc_request(request, object))
         except TimeoutError as error:
-            raise ChainUnavailable(f"{_host(url)} did not answer within {self._timeout} s") from error
+            raise ChainUnavailable(f"{_host(url)} did not answer {method} in {self._timeout} s") from error
         except SolanaRpcException as error:
-            raise ChainUnavailable(f"{_host(url)}: {type(error.__cause__).__name__}, {error}") from error
-        except RPCException as error:
-            raise _refusal(url, error.args[0]) from error
-        except (ValueError, SerdeJSONError) as error:
-            raise ChainUnavailable(f"{_host(url)} gave an answer that cannot be read: {error}") from error
-        if isinstance(answer, int):
-            # solders gives the bare code of an error that it does not know, a provider's rate limit for one
-            raise ChainUnavailable(f"{_host(url)} answered with the error {answer}")
-        return answer
+            # httpx names the URL in some of its messages, so only the kind of error is passed on
+            raise ChainUnavailable(f"{_host(url)}, {method}: {type(error.__cause__).__name__}") from error
+        except SolanaJsonRpcError as error:
+            kind = ChainRefused if error.code in _REFUSALS else ChainUnavailable
+            text = str(error)[:_ERROR_TEXT_MAX]
+            raise kind(f"{_host(url)}, {method}: {text} ({error.code})") from error
 
 
-def _refusal(url: str, error: Any) -> ChainRefused | ChainUnavailable:
-    refused = isinstance(error, _REFUSALS) or (error == RpcCustomErrorFieldless.TransactionSignatureVerificationFailure)
-    return (ChainRefused if refused else ChainUnavailable)(f"{_host(url)}: {error}")
+@contextmanager
+def _reading(url: str, method: str) -> Iterator[None]:
+    """An answer that makes no sense is no answer."""
+    try:
+        yield
+    except ValueError as error:
+        text = str(error)[:_ERROR_TEXT_MAX]
+        raise ChainUnavailable(f"{_host(url)}, {method}: the answer cannot be used: {text}") from error
 
 
-def _status(signature: str, status: TransactionStatus | None) -> SignatureStatus:
-    if status is None:
-        return SignatureStatus(signature, SignatureState.UNKNOWN, None, None)
-    match status.confirmation_status:
-        case TransactionConfirmationStatus.Finalized:
-            state = SignatureState.FINALIZED
-        case TransactionConfirmationStatus.Confirmed:
-            state = SignatureState.CONFIRMED
-        case _:
-            state = SignatureState.PROCESSED
-    return SignatureStatus(signature, state, status.slot, failure(status.err))
+def _base64(wire: bytes) -> str:
+    return base64.b64encode(wire).decode()
 
 
 def _host(url: str) -> str:

@@ -28,7 +28,7 @@ class Blockhashes:
 
     def _follow(self, now: int) -> None:
         """Make the window hold the newest blocks and no others."""
-        oldest = max(0, now - VALID_BLOCKS)
+        oldest = now - VALID_BLOCKS
         for height in range(max(oldest, self._newest + 1), now + 1):
             self._heights[self.at(height)] = height
         self._newest = now

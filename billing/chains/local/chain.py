@@ -66,7 +66,7 @@ class LocalChain:
     # Time
 
     def height(self, commitment: Commitment) -> int:
-        return max(0, self._now() - self.timing.depth(commitment))
+        return self._now() - self.timing.depth(commitment)
 
     def latest_blockhash(self, commitment: Commitment) -> tuple[Hash, int]:
         """With the last height at which a transaction over it may land."""

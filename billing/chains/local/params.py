@@ -61,7 +61,7 @@ class Options:
     def refuse(self, *names: str) -> None:
         """An option that would change the answer must not be ignored in silence."""
         for name in names:
-            if self._values.get(name) is not None:
+            if self._values.get(name):
                 raise invalid(f"the local chain does not offer the option {name}")
 
 

@@ -52,8 +52,9 @@ class LocalChainServer:
             raise
         self.url = f"http://{host}:{self._http.server_address[1]}"
 
-    def run(self) -> None:
-        self._http.serve_forever(poll_interval=0.25)
+    def run(self, stop_seconds: float = 0.25) -> None:
+        """Returns that long after `stop` at most; an idle server wakes as often to look."""
+        self._http.serve_forever(poll_interval=stop_seconds)
 
     def stop(self) -> None:
         """Make `run` return; not to be called from the thread that is in `run`."""

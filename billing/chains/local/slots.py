@@ -15,6 +15,10 @@ SKIPPED_SLOTS: Final = 1_000_000
 that code that compares one with the other is wrong here as well."""
 
 
+FIRST_HEIGHT: Final = 1_000
+"""Where a new chain begins: above every distance that is ever subtracted from a height."""
+
+
 class Commitment(StrEnum):
     PROCESSED = "processed"
     CONFIRMED = "confirmed"
@@ -30,7 +34,7 @@ class Timing:
     finalized_after: int = 3
 
     def __post_init__(self) -> None:
-        if not (self.slot_seconds > 0 and 0 <= self.confirmed_after <= self.finalized_after):
+        if not (self.slot_seconds > 0 and 0 <= self.confirmed_after <= self.finalized_after <= 150):
             raise ValueError(f"{self}: slots take time, and a block is confirmed before it is finalized")
 
     def depth(self, commitment: Commitment) -> int:

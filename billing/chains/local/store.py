@@ -14,6 +14,8 @@ from solders.hash import Hash
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 
+from billing.chains.local.slots import FIRST_HEIGHT
+
 FORMAT: Final = 1
 
 _SCHEMA: Final = """
@@ -96,7 +98,7 @@ class Store:
         with _Transaction(self._db):
             for statement in _SCHEMA.split(";\n"):
                 self._db.execute(statement)
-            self._db.execute("INSERT INTO chain VALUES (1, ?, ?, 1)", (FORMAT, bytes(genesis)))
+            self._db.execute("INSERT INTO chain VALUES (1, ?, ?, ?)", (FORMAT, bytes(genesis), FIRST_HEIGHT))
             self._put_accounts(accounts)
         self.is_new = False
 
