@@ -1,0 +1,1 @@
+"""The whole market on one machine, as one supervised tree of processes."""
