@@ -1,12 +1,13 @@
 """The scheduler's tables, by noun; importing this module is enough to know them all."""
 
 from scheduler.tables.files import LogSegment, OutputFile, Workdir
-from scheduler.tables.jobs import Attempt, Job
+from scheduler.tables.jobs import LIVE, Attempt, Job
 from scheduler.tables.leases import Lease, LeaseGpu
 from scheduler.tables.nodes import Gpu, Node, NodeState, Pool, Provider, SweepPulse
 from scheduler.tables.offers import Offer
 
 __all__ = [
+    "LIVE",
     "Attempt",
     "Gpu",
     "Job",

@@ -11,6 +11,9 @@ from market.resources import Unit
 from market.states import AttemptState, JobState, Reason
 from scheduler.tables.columns import ATTEMPT_STATE, JOB_STATE, REASON, UNIT
 
+LIVE = (AttemptState.PLACED, AttemptState.RUNNING)
+"""The states of an attempt that has not ended."""
+
 
 class Job(Base):
     """What a customer submitted.

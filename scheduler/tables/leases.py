@@ -55,6 +55,7 @@ class LeaseGpu(Base):
             where=text("released_at IS NULL"),
             name="ex_lease_gpus_never_twice",
         ),
+        Index("ix_lease_gpus_held", "gpu_id", postgresql_where=text("released_at IS NULL")),
     )
 
     lease_id: Mapped[str] = mapped_column(ForeignKey("leases.id"), primary_key=True)

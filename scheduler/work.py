@@ -1,0 +1,58 @@
+"""A job with an attempt and its lease, loaded with the job's row locked: whoever changes one of the three holds it.
+
+The order of locks everywhere: jobs by id, then nodes by id.
+"""
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from scheduler.tables import Attempt, Job, Lease
+
+
+class Work(NamedTuple):
+    """One attempt, the job it is for and the lease it has."""
+
+    job: Job
+    attempt: Attempt
+    lease: Lease
+
+
+def lock_jobs(session: Session, job_ids: Collection[str]) -> dict[str, Job]:
+    """The rows of these jobs as they are now, locked in the order of their ids."""
+    rows = session.scalars(
+        select(Job)
+        .where(Job.id.in_(job_ids))
+        .order_by(Job.id)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    )
+    return {job.id: job for job in rows}
+
+
+def lock_attempts(session: Session, attempt_ids: Collection[str]) -> dict[str, Work]:
+    """These attempts, as they are once the rows of their jobs are locked; unknown ids are left out."""
+    if not attempt_ids:
+        return {}
+    jobs = lock_jobs(session, set(session.scalars(select(Attempt.job_id).where(Attempt.id.in_(attempt_ids)))))
+    rows = session.execute(
+        select(Attempt, Lease)
+        .join(Lease, Lease.attempt_id == Attempt.id)
+        .where(Attempt.id.in_(attempt_ids))
+        .order_by(Attempt.id)
+        .execution_options(populate_existing=True)
+    )
+    return {attempt.id: Work(jobs[attempt.job_id], attempt, lease) for attempt, lease in rows}
+
+
+def newest_of(session: Session, job: Job) -> Work | None:
+    """The newest attempt of a locked job; None before its first."""
+    row = session.execute(
+        select(Attempt, Lease)
+        .join(Lease, Lease.attempt_id == Attempt.id)
+        .where(Attempt.job_id == job.id, Attempt.number == job.attempts_placed)
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+    return Work(job, row[0], row[1]) if row is not None else None
