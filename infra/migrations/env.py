@@ -4,11 +4,10 @@ from alembic import context
 
 from infra.database import Base
 
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+    compare_server_default=False,
+)
 with context.begin_transaction():
-    context.configure(
-        connection=context.config.attributes["connection"],
-        target_metadata=Base.metadata,
-        transaction_per_migration=False,
-        compare_server_default=False,
-    )
     context.run_migrations()
