@@ -1,0 +1,202 @@
+"""Funding jobs that have no lease: the first window at submission and after a retry, and giving it back at the end."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import exists, func, select
+from sqlalchemy.orm import Session
+
+from billing import accounts, bills, holds, ledger
+from billing.tables.funding import HoldRow, JobTermsRow, WindowRow
+from billing.tables.metering import MeteredLeaseRow
+from billing.windows import Funded, Limits, Rate, next_window
+from infra.outbox import NotReady, publish
+from infra.settings import Settings, settings
+from infra.wakeups import after_commit
+from market.errors import FieldError, InsufficientFunds, InvalidInput
+from market.messages import FundingRefused, JobFunded
+from market.money import format_usdc
+from market.resources import Unit
+from market.states import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class JobTerms:
+    """What a job may cost at most, over all its attempts."""
+
+    job_id: str
+    organization_id: str
+    unit: Unit
+    quantity_milli: int
+    price_limit_microusd_per_unit_hour: int
+    max_total_microusd: int | None
+    max_duration_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class FundedWindow:
+    seconds: int
+    amount_microusd: int
+
+
+def open_job(session: Session, terms: JobTerms, now: datetime, config: Settings | None = None) -> FundedWindow:
+    """Store a job's limits and hold its first window. Raises InsufficientFunds."""
+    return open_jobs(session, [terms], now, config)[0]
+
+
+def open_jobs(
+    session: Session, jobs: Sequence[JobTerms], now: datetime, config: Settings | None = None
+) -> list[FundedWindow]:
+    """As open_job, for all or none of them."""
+    window_seconds = (config or settings()).window_seconds
+    balances = _lock_organizations(session, [job.organization_id for job in jobs])
+    opened: list[HoldRow] = []
+    for job in jobs:
+        account = accounts.available(job.organization_id)
+        row = _terms_row(job, now)
+        limits = Limits(window_seconds, job.max_duration_seconds, job.max_total_microusd, balances[account])
+        hold = holds.open_hold(row, 1, 0, _require_first(_rate(row), limits), now)
+        balances[account] -= hold.amount_microusd
+        session.add(row)
+        opened.append(hold)
+    session.flush()
+    session.add_all(opened)
+    session.flush()
+    ledger.post(session, [holds.opening(hold) for hold in opened])
+    return [FundedWindow(hold.seconds, hold.amount_microusd) for hold in opened]
+
+
+def requeue(
+    session: Session,
+    job_id: str,
+    *,
+    attempts_placed: int,
+    remaining_seconds: int,
+    now: datetime,
+    config: Settings | None = None,
+) -> None:
+    """Hold the first window of a job's next attempt and say so, or say why not.
+
+    Raises NotReady while billing has not heard of every attempt so far, or while one of them is still unsettled and
+    what its hold gives back may be needed.
+    """
+    terms = _lock_terms(session, job_id)
+    placed = _leases_of(session, job_id)
+    if placed < attempts_placed:
+        raise NotReady(f"{placed} of {attempts_placed} attempts of {job_id} are known")
+    if terms.ended_at is not None or placed > attempts_placed or _is_held(session, job_id, attempts_placed + 1):
+        return
+    terms.remaining_seconds = remaining_seconds
+    balances = _lock_organizations(session, [terms.organization_id])
+    limits = Limits(
+        (config or settings()).window_seconds,
+        remaining_seconds,
+        budget_left(terms, bills.costs(session, [job_id])[job_id]),
+        balances[accounts.available(terms.organization_id)],
+    )
+    funded = next_window(_rate(terms), limits)
+    if isinstance(funded, Reason):
+        if _has_unsettled(session, job_id):
+            raise NotReady(f"an earlier attempt of {job_id} is not settled yet")
+        publish(session, FundingRefused(job_id=job_id, lease_id=None, reason=funded, until=None))
+        return
+    hold = holds.open_hold(terms, attempts_placed + 1, 0, funded, now)
+    session.add(hold)
+    session.flush()
+    ledger.post(session, [holds.opening(hold)])
+    publish(session, JobFunded(job_id=job_id, seconds=funded.seconds))
+
+
+def end_job(session: Session, job_id: str, attempts_placed: int, now: datetime) -> None:
+    """A job is final: give back what is held for an attempt that will never come."""
+    terms = _lock_terms(session, job_id)
+    placed = _leases_of(session, job_id)
+    if placed < attempts_placed:
+        raise NotReady(f"{placed} of {attempts_placed} attempts of {job_id} are known")
+    if terms.ended_at is not None:
+        return
+    terms.ended_at = now
+    unbound = session.scalars(
+        select(HoldRow)
+        .where(HoldRow.job_id == job_id, HoldRow.settled_at.is_(None), ~exists().where(WindowRow.hold_id == HoldRow.id))
+        .order_by(HoldRow.id)
+        .with_for_update(key_share=True)
+    ).all()
+    returned = [holds.settle(hold, 0, now) for hold in unbound]
+    session.flush()
+    ledger.post(session, returned)
+    after_commit(session, f"job:{job_id}", f"organization:{terms.organization_id}")
+
+
+def budget_left(terms: JobTermsRow, cost: bills.JobCost) -> int | None:
+    """What of a job's max_total is neither charged nor held."""
+    if terms.max_total_microusd is None:
+        return None
+    return max(0, terms.max_total_microusd - cost.total_microusd - cost.held_microusd)
+
+
+def _require_first(rate: Rate, limits: Limits) -> Funded:
+    """The first window, or a refusal in words."""
+    funded = next_window(rate, limits)
+    if isinstance(funded, Funded):
+        return funded
+    if funded is not Reason.STOPPED_BALANCE_EXHAUSTED:
+        detail = "it pays for less than one second of this job at its highest price"
+        raise InvalidInput(f"max_total is too small: {detail}", errors=[FieldError("/budget/max_total", detail)])
+    budget = limits.budget_microusd
+    seconds = min(limits.window_seconds, limits.remaining_seconds)
+    seconds = seconds if budget is None else rate.seconds_for(budget, seconds)
+    needed, available = rate.hold_microusd(seconds), limits.available_microusd
+    missing = format_usdc(needed - available)
+    raise InsufficientFunds(
+        f"{format_usdc(needed)} USDC must be held for the first {seconds} seconds of this job, "
+        f"and {format_usdc(available)} USDC is available",
+        remedy=f"deposit at least {missing} USDC: gridbay deposit {missing}; or lower max_price or max_duration",
+    )
+
+
+def _terms_row(job: JobTerms, now: datetime) -> JobTermsRow:
+    return JobTermsRow(
+        job_id=job.job_id,
+        organization_id=job.organization_id,
+        unit=job.unit,
+        quantity_milli=job.quantity_milli,
+        price_limit_microusd_per_unit_hour=job.price_limit_microusd_per_unit_hour,
+        max_total_microusd=job.max_total_microusd,
+        max_duration_seconds=job.max_duration_seconds,
+        remaining_seconds=job.max_duration_seconds,
+        created_at=now,
+    )
+
+
+def _rate(terms: JobTermsRow) -> Rate:
+    return Rate(terms.quantity_milli, terms.price_limit_microusd_per_unit_hour)
+
+
+def _lock_organizations(session: Session, organization_ids: Sequence[str]) -> dict[str, int]:
+    names = [name(owner) for owner in organization_ids for name in (accounts.available, accounts.held)]
+    return ledger.lock(session, names)
+
+
+def _lock_terms(session: Session, job_id: str) -> JobTermsRow:
+    """Raises NotReady for a job that billing has not heard of."""
+    terms = session.get(JobTermsRow, job_id, with_for_update={"key_share": True}, populate_existing=True)
+    if terms is None:
+        raise NotReady(f"{job_id} is not known to billing yet")
+    return terms
+
+
+def _leases_of(session: Session, job_id: str) -> int:
+    count = select(func.count()).select_from(MeteredLeaseRow).where(MeteredLeaseRow.job_id == job_id)
+    return session.scalars(count).one()
+
+
+def _is_held(session: Session, job_id: str, attempt_number: int) -> bool:
+    of_attempt = exists().where(HoldRow.job_id == job_id, HoldRow.attempt_number == attempt_number)
+    return bool(session.scalar(select(of_attempt)))
+
+
+def _has_unsettled(session: Session, job_id: str) -> bool:
+    unsettled = exists().where(MeteredLeaseRow.job_id == job_id, MeteredLeaseRow.settled_at.is_(None))
+    return bool(session.scalar(select(unsettled)))

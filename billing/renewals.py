@@ -1,0 +1,96 @@
+"""Renewing: live leases get their next window of money ahead, or notice that none will come."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from billing import accounts, bills, holds, ledger
+from billing.funding import budget_left
+from billing.tables.funding import JobTermsRow, WindowRow
+from billing.tables.metering import MeteredLeaseRow
+from billing.windows import RENEW_BEFORE, Funded, Limits, Rate, next_window, renewal
+from infra.outbox import publish
+from infra.settings import Settings, settings
+from market.clock import milliseconds_between
+from market.ids import new_id
+from market.messages import FundingRefused, JobFunded
+from market.states import Reason
+
+LEASES_MAX = 200
+TRY_AGAIN = timedelta(seconds=5)
+
+
+def fund_windows(session: Session, now: datetime, config: Settings | None = None, limit: int = LEASES_MAX) -> int:
+    """Fund the next window of every lease that is due for one; returns how many were due."""
+    config = config or settings()
+    leases = session.scalars(
+        select(MeteredLeaseRow)
+        .where(MeteredLeaseRow.renew_at <= now)
+        .order_by(MeteredLeaseRow.renew_at, MeteredLeaseRow.lease_id)
+        .limit(limit)
+        .with_for_update(skip_locked=True, key_share=True)
+    ).all()
+    if not leases:
+        return 0
+    job_ids = [lease.job_id for lease in leases]
+    terms = {row.job_id: row for row in session.scalars(select(JobTermsRow).where(JobTermsRow.job_id.in_(job_ids)))}
+    owners = {lease.organization_id for lease in leases}
+    balances = ledger.lock(session, [name(owner) for owner in owners for name in (accounts.available, accounts.held)])
+    costs = bills.costs(session, job_ids)
+    transfers = []
+    for lease in leases:
+        account = accounts.available(lease.organization_id)
+        of_job = terms[lease.job_id]
+        limits = Limits(
+            config.window_seconds,
+            of_job.remaining_seconds - milliseconds_between(lease.granted_at, lease.funded_until) // 1000,
+            budget_left(of_job, costs[lease.job_id]),
+            balances[account],
+        )
+        rate = Rate(lease.quantity_milli, lease.price_microusd_per_unit_hour)
+        funded = next_window(rate, limits, last_chance=lease.funded_until - now <= RENEW_BEFORE)
+        if isinstance(funded, Funded):
+            transfers.append(_extend(session, lease, of_job, funded, now))
+            balances[account] -= funded.amount_microusd
+        else:
+            _decline(session, lease, funded, now, timedelta(seconds=config.stop_grace_seconds))
+    session.flush()
+    ledger.post(session, transfers)
+    return len(leases)
+
+
+def _extend(
+    session: Session, lease: MeteredLeaseRow, terms: JobTermsRow, funded: Funded, now: datetime
+) -> ledger.Transfer:
+    """The window that follows the lease's last one, without a gap."""
+    from_at, number = lease.funded_until, lease.window_count
+    until_at = from_at + timedelta(seconds=funded.seconds)
+    hold = holds.open_hold(terms, lease.attempt_number, number, funded, now)
+    session.add(hold)
+    session.flush()
+    session.add(
+        WindowRow(
+            id=new_id("win"),
+            lease_id=lease.lease_id,
+            number=number,
+            hold_id=hold.id,
+            from_at=from_at,
+            until_at=until_at,
+        )
+    )
+    lease.funded_until, lease.window_count, lease.renew_at = until_at, number + 1, renewal(from_at, until_at)
+    publish(session, JobFunded(job_id=lease.job_id, lease_id=lease.lease_id, until=until_at))
+    return holds.opening(hold)
+
+
+def _decline(session: Session, lease: MeteredLeaseRow, reason: Reason, now: datetime, notice: timedelta) -> None:
+    """Money may still come while the funded time lasts, so the refusal is said as late as a clean stop allows."""
+    if reason is Reason.STOPPED_MAX_DURATION:
+        lease.renew_at = None
+    elif lease.funded_until - now > notice:
+        lease.renew_at = min(now + TRY_AGAIN, lease.funded_until - notice)
+    else:
+        lease.renew_at, lease.funding_refused_at = None, now
+        until = lease.funded_until
+        publish(session, FundingRefused(job_id=lease.job_id, lease_id=lease.lease_id, reason=reason, until=until))

@@ -1,0 +1,103 @@
+"""Leases as billing sees them, and the readings that say how long each ran."""
+
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from infra.database import Base, Timestamp
+
+
+class MeteredLeaseRow(Base):
+    """A lease with its frozen price and fee, how far it is funded, and how far it is billed.
+
+    funded_until: the end of its last window; renew_at: when the next one is due (None: no more will be funded);
+    metered_ms and charged_microusd: what its lines cover so far; settled_at: every window of it is settled.
+    """
+
+    __tablename__ = "metered_leases"
+    __table_args__ = (
+        UniqueConstraint("job_id", "attempt_number"),
+        CheckConstraint("metered_ms >= 0 AND charged_microusd >= 0", name="counters"),
+        Index("ix_metered_leases_renew", "renew_at", postgresql_where=text("renew_at IS NOT NULL")),
+        Index(
+            "ix_metered_leases_ended", "lease_id", postgresql_where=text("ended_at IS NOT NULL AND settled_at IS NULL")
+        ),
+    )
+
+    lease_id: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("job_terms.job_id"))
+    organization_id: Mapped[str]
+    attempt_id: Mapped[str]
+    attempt_number: Mapped[int]
+    node_id: Mapped[str]
+    provider_id: Mapped[str]
+    unit: Mapped[str]
+    quantity_milli: Mapped[int]
+    price_microusd_per_unit_hour: Mapped[int]
+    fee_basis_points: Mapped[int]
+    simulated: Mapped[bool]
+    granted_at: Mapped[datetime] = mapped_column(Timestamp)
+    funded_until: Mapped[datetime] = mapped_column(Timestamp)
+    window_count: Mapped[int]
+    renew_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    funding_refused_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    ended_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    ended_noticed_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    settled_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    metered_ms: Mapped[int] = mapped_column(server_default=text("0"))
+    charged_microusd: Mapped[int] = mapped_column(server_default=text("0"))
+
+
+class ReadingStreamRow(Base):
+    """One unbroken chain of a lease's readings; a node that lost its spool begins another.
+
+    durable_*: how far it reaches without a gap, which is all that is billed. lease_id is no foreign key: the first
+    readings may come before billing has heard of the lease, and count once it has.
+    """
+
+    __tablename__ = "reading_streams"
+    __table_args__ = (
+        Index("ix_reading_streams_lease_id", "lease_id"),
+        Index("ix_reading_streams_node_id", "node_id", "finished_at"),
+    )
+
+    stream_id: Mapped[str] = mapped_column(primary_key=True)
+    node_id: Mapped[str]
+    lease_id: Mapped[str]
+    durable_sequence: Mapped[int] = mapped_column(server_default=text("0"))
+    durable_run_ms: Mapped[int] = mapped_column(server_default=text("0"))
+    durable_hash: Mapped[str]
+    durable_received_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    created_at: Mapped[datetime] = mapped_column(Timestamp)
+    finished_at: Mapped[datetime | None] = mapped_column(Timestamp)
+
+
+class ReadingRow(Base):
+    """A reading as it came, in any order."""
+
+    __tablename__ = "readings"
+
+    stream_id: Mapped[str] = mapped_column(ForeignKey("reading_streams.stream_id"), primary_key=True)
+    sequence: Mapped[int] = mapped_column(primary_key=True)
+    run_ms: Mapped[int]
+    cpu_ms: Mapped[int]
+    gpu_busy_ms: Mapped[int]
+    memory_peak_bytes: Mapped[int]
+    taken_at_ms: Mapped[int]
+    final: Mapped[bool]
+    previous_hash: Mapped[str]
+    hash: Mapped[str]
+    received_at: Mapped[datetime] = mapped_column(Timestamp)
+
+
+class ReadingRefusalRow(Base):
+    """How many readings of a node were refused, by cause, with the last one in words."""
+
+    __tablename__ = "reading_refusals"
+
+    node_id: Mapped[str] = mapped_column(primary_key=True)
+    cause: Mapped[str] = mapped_column(primary_key=True)
+    count: Mapped[int]
+    last_detail: Mapped[str]
+    last_at: Mapped[datetime] = mapped_column(Timestamp)

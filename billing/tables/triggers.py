@@ -1,0 +1,213 @@
+"""What the database itself enforces of the ledger, beyond constraints: balance, immutability, frozen prices.
+
+STATEMENTS run after the tables exist, in this order, and may run again; a migration executes the same ones.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import DDL, event
+
+from infra.database import Base
+
+_APPLY_ENTRIES = """
+CREATE OR REPLACE FUNCTION billing_apply_entries() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE culprit text;
+BEGIN
+  SELECT e.transfer_id INTO culprit FROM entries e
+    WHERE e.transfer_id IN (SELECT transfer_id FROM written)
+    GROUP BY e.transfer_id HAVING sum(e.amount_microusd) <> 0 LIMIT 1;
+  IF culprit IS NOT NULL THEN
+    RAISE EXCEPTION 'transfer % does not balance', culprit USING ERRCODE = 'check_violation';
+  END IF;
+  SELECT w.transfer_id INTO culprit FROM (SELECT transfer_id, count(*) AS legs FROM written GROUP BY 1) w
+    WHERE w.legs < 2 OR w.legs <> (SELECT count(*) FROM entries e WHERE e.transfer_id = w.transfer_id) LIMIT 1;
+  IF culprit IS NOT NULL THEN
+    RAISE EXCEPTION 'the entries of transfer % are written once, together, and at least two', culprit
+      USING ERRCODE = 'check_violation';
+  END IF;
+  UPDATE accounts a SET balance_microusd = a.balance_microusd + moved.amount
+    FROM (SELECT account_id, sum(amount_microusd)::bigint AS amount FROM written GROUP BY 1) moved
+    WHERE a.id = moved.account_id AND moved.amount <> 0;
+  RETURN NULL;
+END $$
+"""
+
+_REQUIRE_ENTRIES = """
+CREATE OR REPLACE FUNCTION billing_require_entries() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF NOT EXISTS (SELECT 1 FROM entries WHERE transfer_id = NEW.id) THEN
+    RAISE EXCEPTION 'transfer % has no entries', NEW.key USING ERRCODE = 'check_violation';
+  END IF;
+  RETURN NULL;
+END $$
+"""
+
+_GUARD_BALANCE = """
+CREATE OR REPLACE FUNCTION billing_guard_balance() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF TG_OP = 'INSERT' AND NEW.balance_microusd <> 0 OR TG_OP = 'UPDATE' AND pg_trigger_depth() = 1 THEN
+    RAISE EXCEPTION 'the balance of % is moved by entries alone', NEW.id USING ERRCODE = 'check_violation';
+  END IF;
+  RETURN NEW;
+END $$
+"""
+
+_REFUSE_CHANGE = """
+CREATE OR REPLACE FUNCTION billing_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE EXCEPTION '% on %: %', TG_OP, TG_TABLE_NAME, TG_ARGV[0] USING ERRCODE = 'check_violation';
+END $$
+"""
+
+_REFUSE_CLOSED_EPOCH = """
+CREATE OR REPLACE FUNCTION billing_refuse_closed_epoch() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF EXISTS (SELECT 1 FROM epochs WHERE number = NEW.epoch) THEN
+    RAISE EXCEPTION 'epoch % is closed and takes no further line', NEW.epoch USING ERRCODE = 'check_violation';
+  END IF;
+  RETURN NEW;
+END $$
+"""
+
+
+def _trigger(name: str, table: str, when: str, function: str) -> tuple[str, str]:
+    # Dropped first, because a constraint trigger cannot be replaced.
+    constraint = "CONSTRAINT " if "DEFERRABLE" in when else ""
+    timing, _, level = when.partition(" | ")
+    return (
+        f"DROP TRIGGER IF EXISTS {name} ON {table}",
+        f"CREATE {constraint}TRIGGER {name} {timing} ON {table} {level} EXECUTE FUNCTION {function}",
+    )
+
+
+def _immutable(table: str, why: str) -> tuple[str, ...]:
+    """Rows are written once: no update, no deletion, no truncation."""
+    refuse = f"billing_refuse_change('{why}')"
+    return (
+        *_trigger(f"{table}_immutable", table, "BEFORE UPDATE OR DELETE | FOR EACH ROW", refuse),
+        *_trigger(f"{table}_kept", table, "BEFORE TRUNCATE | FOR EACH STATEMENT", refuse),
+    )
+
+
+def _frozen(name: str, table: str, condition: str, why: str, event_: str = "UPDATE") -> tuple[str, str]:
+    """Refuses changes for which the condition over OLD and NEW holds."""
+    refuse = f"billing_refuse_change('{why}')"
+    return _trigger(name, table, f"BEFORE {event_} | FOR EACH ROW WHEN ({condition})", refuse)
+
+
+def _differs(*columns: str) -> str:
+    return " OR ".join(f"OLD.{column} IS DISTINCT FROM NEW.{column}" for column in columns)
+
+
+_LINE_COLUMNS = [
+    "id",
+    "window_id",
+    "lease_id",
+    "window_number",
+    "job_id",
+    "attempt_number",
+    "organization_id",
+    "provider_id",
+    "unit",
+    "quantity_milli",
+    "price_microusd_per_unit_hour",
+    "fee_basis_points",
+    "from_ms",
+    "to_ms",
+    "charged_before_microusd",
+    "amount_microusd",
+    "provider_microusd",
+    "fee_microusd",
+    "rounding_microusd",
+    "capped",
+    "captured_at",
+]
+
+STATEMENTS: Sequence[str] = (
+    _APPLY_ENTRIES,
+    _REQUIRE_ENTRIES,
+    _GUARD_BALANCE,
+    _REFUSE_CHANGE,
+    _REFUSE_CLOSED_EPOCH,
+    *_trigger(
+        "entries_apply",
+        "entries",
+        "AFTER INSERT | REFERENCING NEW TABLE AS written FOR EACH STATEMENT",
+        "billing_apply_entries()",
+    ),
+    *_trigger(
+        "transfers_have_entries",
+        "transfers",
+        "AFTER INSERT | DEFERRABLE INITIALLY DEFERRED FOR EACH ROW",
+        "billing_require_entries()",
+    ),
+    *_trigger("accounts_begin_empty", "accounts", "BEFORE INSERT | FOR EACH ROW", "billing_guard_balance()"),
+    *_trigger(
+        "accounts_moved_by_entries",
+        "accounts",
+        f"BEFORE UPDATE | FOR EACH ROW WHEN ({_differs('balance_microusd')})",
+        "billing_guard_balance()",
+    ),
+    *_frozen("accounts_frozen", "accounts", _differs("id", "kind"), "an account keeps its name and kind"),
+    *_immutable("transfers", "a transfer never changes; correct it by another"),
+    *_immutable("entries", "an entry never changes; correct it by another transfer"),
+    *_frozen(
+        "holds_settled_once",
+        "holds",
+        "OLD.settled_at IS NOT NULL OR NEW.amount_microusd > OLD.amount_microusd OR "
+        + _differs("id", "job_id", "organization_id", "attempt_number", "window_number"),
+        "a hold is settled once, and only shrinks before",
+    ),
+    *_frozen("windows_settled_once", "windows", "OLD.settled_at IS NOT NULL", "a window is settled once"),
+    *_frozen(
+        "metered_leases_frozen",
+        "metered_leases",
+        _differs(
+            "lease_id",
+            "job_id",
+            "organization_id",
+            "provider_id",
+            "node_id",
+            "unit",
+            "quantity_milli",
+            "price_microusd_per_unit_hour",
+            "fee_basis_points",
+            "granted_at",
+        )
+        + " OR NEW.metered_ms < OLD.metered_ms OR NEW.charged_microusd < OLD.charged_microusd",
+        "price, fee and parties of a lease are frozen, its counters only grow",
+    ),
+    *_frozen(
+        "usage_lines_frozen",
+        "usage_lines",
+        f"OLD.epoch IS NOT NULL OR {_differs(*_LINE_COLUMNS)}",
+        "a usage line never changes",
+    ),
+    *_frozen("usage_lines_begin_open", "usage_lines", "NEW.epoch IS NOT NULL", "a line begins unstamped", "INSERT"),
+    *_trigger(
+        "usage_lines_stamp",
+        "usage_lines",
+        "BEFORE UPDATE OF epoch | FOR EACH ROW WHEN (NEW.epoch IS NOT NULL)",
+        "billing_refuse_closed_epoch()",
+    ),
+    *_frozen("usage_lines_kept", "usage_lines", "true", "a usage line is kept", "DELETE"),
+    *_immutable("epochs", "a closed epoch never changes"),
+    *_frozen("payouts_ended_once", "payouts", "OLD.state <> 'open'", "a payout that has ended never changes"),
+    *_frozen("payouts_kept", "payouts", "true", "a payout is kept", "DELETE"),
+    *_frozen(
+        "settlement_signings_decided_once",
+        "settlement_signings",
+        "OLD.outcome IS NOT NULL OR " + _differs("signature", "batch_id", "number", "wire", "last_valid_block_height"),
+        "a signing keeps its bytes and is decided once",
+    ),
+    *_immutable("deposit_credits", "a credit never changes"),
+)
+
+
+def _on_postgresql(statement: str) -> DDL:
+    # DDL() takes % for its own formatting. SQLAlchemy leaves its constructor untyped.
+    return DDL(statement.replace("%", "%%")).execute_if(dialect="postgresql")  # type: ignore[no-untyped-call]
+
+
+for _statement in STATEMENTS:
+    event.listen(Base.metadata, "after_create", _on_postgresql(_statement))

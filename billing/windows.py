@@ -1,0 +1,70 @@
+"""How long a window may be and when the next is due. Pure: no session, no clock."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from market.money import MILLI, MILLISECONDS_PER_HOUR, window_hold_microusd
+from market.states import Reason
+
+RENEW_BEFORE = timedelta(seconds=60)
+"""A window is renewed when it is half over, and in any case with this much left."""
+PARTIAL_SECONDS_MIN = 60
+"""Money that pays for less than this is no window of its own, unless the job's own limit ends there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    quantity_milli: int
+    price_microusd_per_unit_hour: int
+
+    def hold_microusd(self, seconds: int) -> int:
+        return window_hold_microusd(self.quantity_milli, seconds * 1000, self.price_microusd_per_unit_hour)
+
+    def seconds_for(self, amount_microusd: int, longest: int) -> int:
+        """The whole seconds, `longest` at most, whose hold that amount covers."""
+        per_second = self.quantity_milli * self.price_microusd_per_unit_hour
+        if per_second == 0:
+            return longest
+        return max(0, min(longest, amount_microusd * (MILLI * MILLISECONDS_PER_HOUR // 1000) // per_second))
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What still binds a job. budget_microusd: of max_total, less what is charged and held; None: no such limit."""
+
+    window_seconds: int
+    remaining_seconds: int
+    budget_microusd: int | None
+    available_microusd: int
+
+
+@dataclass(frozen=True, slots=True)
+class Funded:
+    """A window that can be held. A refusal is a Reason instead."""
+
+    seconds: int
+    amount_microusd: int
+
+
+def next_window(rate: Rate, limits: Limits, *, last_chance: bool = False) -> Funded | Reason:
+    """The next window of a job, or why there is none.
+
+    last_chance: take a shorter window if the balance pays for no whole one, since otherwise the job ends.
+    """
+    seconds = min(limits.window_seconds, limits.remaining_seconds)
+    if seconds <= 0:
+        return Reason.STOPPED_MAX_DURATION
+    if limits.budget_microusd is not None:
+        seconds = rate.seconds_for(limits.budget_microusd, seconds)
+        if seconds == 0:
+            return Reason.STOPPED_BUDGET_EXHAUSTED
+    if rate.hold_microusd(seconds) > limits.available_microusd:
+        seconds = rate.seconds_for(limits.available_microusd, seconds)
+        if not last_chance or seconds < PARTIAL_SECONDS_MIN:
+            return Reason.STOPPED_BALANCE_EXHAUSTED
+    return Funded(seconds, rate.hold_microusd(seconds))
+
+
+def renewal(from_at: datetime, until_at: datetime) -> datetime:
+    """When the window after this one is due: half way, or RENEW_BEFORE its end if that is earlier."""
+    return min(from_at + (until_at - from_at) / 2, until_at - RENEW_BEFORE)
