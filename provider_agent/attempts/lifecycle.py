@@ -1,0 +1,110 @@
+"""The way of one attempt on its node, told from the top; it can be entered again wherever a killed agent left it."""
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
+
+from market.errors import MarketError
+from provider_agent.attempts import start
+from provider_agent.attempts.attempt import Attempt
+from provider_agent.attempts.delivery import deliver
+from provider_agent.attempts.folders import remove_tree
+from provider_agent.attempts.logs import LogShipment, Shipping
+from provider_agent.attempts.metering import Meter
+from provider_agent.attempts.record import ARCHIVE, Result, Stage
+from provider_agent.attempts.watch import watch
+from provider_agent.minder import control, layout, orders
+
+KILL_LOOKS_MAX = 100
+
+
+async def live(attempt: Attempt) -> None:
+    """From the record on disk to the accepted report. Raises nothing that a second call could not mend."""
+    if attempt.record.stage is Stage.ACCEPTED:
+        await _unless_stopped(attempt, start.prepare(attempt))
+    if attempt.record.stage is Stage.LAUNCHING:
+        if start.started_or_alive(attempt.folder):
+            attempt.means.launcher.adopt(attempt.needs)
+        else:
+            await _unless_stopped(attempt, start.launch(attempt))
+    if attempt.record.stage in (Stage.LAUNCHING, Stage.ENDED):
+        await _run_and_deliver(attempt)
+
+
+async def end_now(attempt: Attempt) -> None:
+    """Nobody wants it any more: kill what runs and remove every trace but its readings. Raises OSError."""
+    if attempt.record.stage in (Stage.ACCEPTED, Stage.LAUNCHING):
+        start.withdraw(attempt)
+    await kill(attempt)
+    if attempt.record.stage is not Stage.REPORTED:
+        Meter(attempt).take_final()
+    await release(attempt)
+    if not await remove_tree(attempt.folder):
+        raise OSError(f"{attempt.folder} could not be removed")
+
+
+async def kill(attempt: Attempt) -> None:
+    """End whatever runs of it, at once. Raises OSError when it does not die."""
+    for _ in range(KILL_LOOKS_MAX):
+        if control.find(attempt.folder) is None:
+            return
+        if not await asyncio.to_thread(control.kill, attempt.folder):
+            await asyncio.sleep(0.05)  # it is just starting and has no minder to kill yet
+    raise OSError(f"the minder of {attempt.attempt_id} does not die")
+
+
+async def release(attempt: Attempt) -> None:
+    """Give back what it held of the node besides its folder. Safe to call again."""
+    with suppress(orders.UnreadableFile):
+        order = orders.read_order(attempt.folder)
+        if order is not None:
+            await asyncio.to_thread(attempt.means.sandbox.clean_up, order)
+    try:
+        await attempt.means.launcher.release(attempt.attempt_id)
+    except MarketError as error:
+        attempt.log.warning("the pool did not take the reservation back", error=error.detail)
+
+
+async def _unless_stopped(attempt: Attempt, work: Coroutine[None, None, None]) -> None:
+    """One step of the beginning, given up when the attempt is to stop before its command runs."""
+    step = asyncio.create_task(work)
+    stop = asyncio.create_task(attempt.wanted_stop.wait())
+    try:
+        await asyncio.wait({step, stop}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stop.cancel()
+        step.cancel()
+        await asyncio.wait({step, stop})
+    if attempt.wanted_stop.is_set() and not start.started_or_alive(attempt.folder):
+        start.withdraw(attempt)
+        assert attempt.record.stop_reason is not None, "a stop has a reason"
+        attempt.update(stage=Stage.ENDED, result=Result(reason=attempt.record.stop_reason))
+        return
+    try:
+        step.result()
+    except start.CannotStart as error:
+        attempt.update(stage=Stage.ENDED, result=error.result)
+    except asyncio.CancelledError:
+        # The stop came while the step was ending by itself; the minder is alive and has been asked.
+        return
+
+
+async def _run_and_deliver(attempt: Attempt) -> None:
+    meter = Meter(attempt)
+    shipping = Shipping(
+        LogShipment(attempt.attempt_id, orders.log_path(attempt.folder)), attempt.means.conversation, attempt.log
+    )
+    try:
+        if attempt.record.stage is Stage.LAUNCHING:
+            result = await watch(attempt, meter)
+            attempt.update(stage=Stage.ENDED, result=result)
+        assert attempt.record.result is not None, "what has ended has a result"
+        meter.take_final()
+        await release(attempt)
+        await deliver(attempt, attempt.record.result, shipping)
+    finally:
+        shipping.cancel()
+    attempt.update(stage=Stage.REPORTED)
+    await remove_tree(attempt.workdir)
+    for name in (layout.LOG, layout.ORDER, layout.ENVIRONMENT, ARCHIVE):
+        (attempt.folder / name).unlink(missing_ok=True)

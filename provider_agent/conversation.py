@@ -1,0 +1,199 @@
+"""The agent's one authenticated HTTPS conversation with the portal; it always dials out."""
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Any, TypeVar
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from market.agent_api import (
+    SIGNATURE_HEADER,
+    AttemptOrder,
+    LogAnswer,
+    OutputFile,
+    OutputsAnswer,
+    OutputsRequest,
+    PollAnswer,
+    PollRequest,
+    Report,
+    ReportAnswer,
+)
+from market.canonical import canonical_json
+from market.errors import Kind, MarketError, Unauthenticated
+from market.resources import Inventory
+from market.signing import REPORT_TAG, NodeKey
+from provider_agent.config import AGENT_VERSION
+from provider_agent.minder.layout import boottime_ns
+
+ANSWER_MAX_BYTES = 8_000_000
+DETAIL_MAX = 300
+_POLL_SLACK_SECONDS = 8.0
+
+_Answer = TypeVar("_Answer", bound=BaseModel)
+
+
+class Unreachable(MarketError):
+    """The portal did not answer, or asked to be left alone for a while: say it again later."""
+
+    kind, code = Kind.UNAVAILABLE, "portal_unreachable"
+
+    def __init__(self, detail: str, *, retry_after: float = 0) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+class Refused(MarketError):
+    """The portal understood and said no; the same request will not succeed later."""
+
+    kind, code = Kind.INVALID, "portal_refused"
+
+    def __init__(self, detail: str, *, status: int) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """An answer, and when its question was sent (CLOCK_BOOTTIME): leases are counted from there."""
+
+    answer: PollAnswer
+    sent_boottime_ns: int
+    waited_seconds: float
+
+
+class Conversation:
+    """Every request of a joined node. Each raises Unreachable, Refused, or Unauthenticated for a bad credential."""
+
+    def __init__(self, portal_url: str, credential: str, key: NodeKey, *, timeout_seconds: float = 20.0) -> None:
+        self._key = key
+        self._timeout = timeout_seconds
+        self._client = httpx.AsyncClient(
+            base_url=portal_url.rstrip("/"),
+            headers={"Authorization": f"Bearer {credential}", "User-Agent": f"gridbay-agent/{AGENT_VERSION}"},
+            timeout=timeout_seconds,
+            limits=httpx.Limits(max_connections=16, max_keepalive_connections=8, keepalive_expiry=30),
+        )
+
+    async def __aenter__(self) -> "Conversation":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.aclose()
+
+    async def poll(self, request: PollRequest) -> Polled:
+        """Tell what is here and wait for what is wanted."""
+        sent = boottime_ns()
+        answer = await self._ask(
+            PollAnswer,
+            "POST",
+            "/agent/v1/poll",
+            content=_json(request),
+            seconds_max=request.wait_seconds + _POLL_SLACK_SECONDS,
+        )
+        return Polled(answer, sent, (boottime_ns() - sent) / 1e9)
+
+    async def report(self, report: Report) -> ReportAnswer:
+        """The bytes that are signed are the bytes that are sent."""
+        body = canonical_json(report.model_dump(mode="json"))
+        headers = {SIGNATURE_HEADER: self._key.sign(REPORT_TAG, body)}
+        return await self._ask(ReportAnswer, "POST", "/agent/v1/reports", content=body, headers=headers)
+
+    async def declare_inventory(self, inventory: Inventory) -> None:
+        await self._send("PUT", "/agent/v1/inventory", content=_json(inventory))
+
+    async def order(self, attempt_id: str) -> AttemptOrder:
+        return await self._ask(AttemptOrder, "GET", f"/agent/v1/attempts/{attempt_id}/order")
+
+    async def put_log(self, attempt_id: str, offset: int, chunk: bytes) -> int:
+        """Where the portal's copy of the log ends now."""
+        answer = await self._ask(
+            LogAnswer,
+            "PUT",
+            f"/agent/v1/attempts/{attempt_id}/log?offset={offset}",
+            content=chunk,
+            headers={"Content-Type": "application/octet-stream"},
+        )
+        return answer.next_offset
+
+    async def declare_outputs(self, attempt_id: str, files: list[OutputFile]) -> OutputsAnswer:
+        request = OutputsRequest(files=files)
+        return await self._ask(
+            OutputsAnswer, "POST", f"/agent/v1/attempts/{attempt_id}/outputs", content=_json(request)
+        )
+
+    async def _ask(self, answer: type[_Answer], method: str, path: str, **arguments: Any) -> _Answer:
+        body = await self._send(method, path, **arguments)
+        try:
+            return answer.model_validate_json(body)
+        except ValidationError as error:
+            # A proxy's page or a half-deployed portal: it may well be better in a moment.
+            raise Unreachable(
+                f"{method} {path}: the answer cannot be understood ({error.error_count()} faults)"
+            ) from None
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        seconds_max: float | None = None,
+    ) -> bytes:
+        where = f"{method} {path.partition('?')[0]}"
+        all_headers = {"Content-Type": "application/json", **(headers or {})}
+        try:
+            async with self._client.stream(
+                method, path, content=content, headers=all_headers, timeout=seconds_max or self._timeout
+            ) as response:
+                body = await _bounded_body(response)
+        except httpx.HTTPError as error:
+            raise Unreachable(f"{where}: {type(error).__name__} {error}".rstrip()) from error
+        if response.is_success:
+            return body
+        raise _refusal(where, response, body)
+
+
+def _json(message: BaseModel) -> bytes:
+    return message.model_dump_json().encode()
+
+
+async def _bounded_body(response: httpx.Response) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in response.aiter_bytes():
+        size += len(piece)
+        if size > ANSWER_MAX_BYTES:
+            raise Unreachable(f"{response.request.url.path}: the answer is longer than {ANSWER_MAX_BYTES} bytes")
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _refusal(where: str, response: httpx.Response, body: bytes) -> MarketError:
+    """What an unsuccessful answer means: come back later, never, or with another credential."""
+    status = response.status_code
+    words = body[:DETAIL_MAX].decode(errors="replace").strip()
+    if status == httpx.codes.UNAUTHORIZED:
+        return Unauthenticated(
+            f"{where}: the portal does not accept this node's credential: {words}",
+            remedy="it was revoked or belongs to another market; join again with a new join token",
+        )
+    if status in (408, 425, 429) or status >= 500 or status < 400:
+        return Unreachable(f"{where}: {status} {words}", retry_after=_retry_after(response))
+    return Refused(f"{where}: {status} {words}", status=status)
+
+
+def _retry_after(response: httpx.Response) -> float:
+    text = response.headers.get("Retry-After", "")
+    with contextlib.suppress(ValueError):
+        return max(0.0, float(text))
+    with contextlib.suppress(ValueError):
+        sent = parsedate_to_datetime(response.headers.get("Date", ""))
+        return max(0.0, (parsedate_to_datetime(text) - sent).total_seconds())
+    return 0.0

@@ -1,0 +1,82 @@
+"""The long poll: it is the heartbeat, it tells what is here, and its answer is what is wanted here."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import structlog
+
+from market.agent_api import PollRequest
+from provider_agent.attempts.means import Launcher
+from provider_agent.attempts.registry import Registry
+from provider_agent.conversation import Conversation, Polled, Refused, Unreachable
+from provider_agent.minder.layout import boot_id
+from provider_agent.pacing import Backoff
+from provider_agent.spool import Spool
+
+WAIT_SECONDS = 10.0
+SILENCE_MOST_SECONDS = 5.0
+"""A node that is silent for half a minute counts as lost, so nobody waits long with the next try."""
+HURRIED_SECONDS = 0.05
+UNREADY_SECONDS = 1.0
+"""While the pool starts the portal is told often, so that work comes as soon as it can."""
+CLOCK_SLACK_SECONDS = 60.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Polling:
+    """One poll after the other, for ever."""
+
+    def __init__(self, conversation: Conversation, registry: Registry, spool: Spool, launcher: Launcher) -> None:
+        self._conversation = conversation
+        self._registry = registry
+        self._spool = spool
+        self._launcher = launcher
+        self._version = 0
+        self._clock_warned = False
+        self.answered = asyncio.Event()
+
+    async def run(self, wait_seconds: float = WAIT_SECONDS) -> None:
+        """Raises Unauthenticated when the node's credential is no good; nothing else ends it."""
+        backoff = Backoff(most_seconds=SILENCE_MOST_SECONDS)
+        wait = 0.0
+        while True:
+            try:
+                polled = await self._poll(wait)
+            except (Unreachable, Refused) as error:
+                # The jobs run on: their leases are their only clock.
+                _log.warning("the portal does not answer; trying again", error=error.detail)
+                wait = 0.0
+                await asyncio.sleep(backoff.next_seconds(getattr(error, "retry_after", 0.0)))
+                continue
+            news = polled.answer.version != self._version
+            self._take(polled)
+            # An answer that waited for news makes its deadlines early by that wait: ask again at once, for exact ones.
+            hurried = wait > 0 and not news and polled.waited_seconds < HURRIED_SECONDS
+            if hurried:
+                await asyncio.sleep(backoff.next_seconds())
+            else:
+                backoff.reset()
+            patience = wait_seconds if self._launcher.state == "ready" else min(wait_seconds, UNREADY_SECONDS)
+            wait = 0.0 if news else patience
+
+    async def _poll(self, wait: float) -> Polled:
+        request = PollRequest(
+            boot_id=boot_id(),
+            seen_version=self._version,
+            wait_seconds=wait,
+            pool=self._launcher.state,
+            known_attempts=self._registry.known,
+        )
+        return await self._conversation.poll(request)
+
+    def _take(self, polled: Polled) -> None:
+        answer = polled.answer
+        self._registry.apply(answer.attempts, polled.sent_boottime_ns)
+        self._spool.settle(answer.durable_through)
+        self._version = answer.version
+        self.answered.set()
+        skew = abs((datetime.now(UTC) - answer.server_time.astimezone(UTC)).total_seconds())
+        if skew > CLOCK_SLACK_SECONDS and not self._clock_warned:
+            self._clock_warned = True
+            _log.warning("this machine's clock differs from the portal's", seconds=round(skew))

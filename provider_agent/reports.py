@@ -1,0 +1,106 @@
+"""What the agent tells without being asked: statuses until they are accepted, readings until they are durable."""
+
+import asyncio
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import structlog
+
+from market.agent_api import AttemptStatus, Report, ReportAnswer
+from provider_agent.conversation import Conversation, Refused, Unreachable
+from provider_agent.pacing import Backoff
+from provider_agent.spool import Spool
+
+PACE_SECONDS = 1.0
+STATUSES_MAX = 64
+REPEAT_FIRST_SECONDS = 2.0
+REPEAT_MOST_SECONDS = 30.0
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Told:
+    """A status on its way. due_at: when to say it (again), monotonic seconds."""
+
+    status: AttemptStatus
+    accepted: asyncio.Event = field(default_factory=asyncio.Event)
+    due_at: float = 0.0
+    backoff: Backoff = field(default_factory=lambda: Backoff(REPEAT_FIRST_SECONDS, REPEAT_MOST_SECONDS))
+
+
+class Reports:
+    """One signed report at a time: at once when there is a status to tell, else each second while readings wait."""
+
+    def __init__(self, conversation: Conversation, spool: Spool, node_id: str) -> None:
+        self._conversation = conversation
+        self._spool = spool
+        self._node_id = node_id
+        self._told: dict[str, _Told] = {}
+        self._wake = asyncio.Event()
+
+    def tell(self, status: AttemptStatus) -> asyncio.Event:
+        """Say it until it is accepted; a later status of the same attempt takes its place."""
+        told = _Told(status)
+        self._told[status.attempt_id] = told
+        self._wake.set()
+        return told.accepted
+
+    def forget(self, attempt_id: str) -> None:
+        self._told.pop(attempt_id, None)
+
+    async def run(self) -> None:
+        """Report for ever. Raises Unauthenticated when the node's credential is no good."""
+        backoff = Backoff(most_seconds=5.0)
+        statuses_only = False
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), PACE_SECONDS)
+            self._wake.clear()
+            report = self._next_report(statuses_only=statuses_only)
+            if report is None:
+                statuses_only = False
+                continue
+            try:
+                answer = await self._conversation.report(report)
+            except Unreachable as error:
+                self._spool.rewind()
+                await asyncio.sleep(backoff.next_seconds(error.retry_after))
+                continue
+            except Refused as error:
+                # One reading that the portal cannot take must not keep the ends of attempts from being told.
+                _log.error("the portal refused a report", error=error.detail)
+                self._spool.rewind()
+                statuses_only = not statuses_only
+                await asyncio.sleep(backoff.next_seconds())
+                continue
+            backoff.reset()
+            statuses_only = False
+            self._take(report, answer)
+
+    def _next_report(self, *, statuses_only: bool) -> Report | None:
+        now = time.monotonic()
+        due = [told for told in self._told.values() if told.due_at <= now][:STATUSES_MAX]
+        readings = [] if statuses_only else self._spool.unsent()
+        if not due and not readings:
+            return None
+        return Report(
+            node_id=self._node_id,
+            sent_at_ms=time.time_ns() // 1_000_000,
+            statuses=[told.status for told in due],
+            readings=readings,
+        )
+
+    def _take(self, report: Report, answer: ReportAnswer) -> None:
+        accepted = set(answer.accepted)
+        for status in report.statuses:
+            told = self._told.get(status.attempt_id)
+            if told is None or told.status is not status:
+                continue  # something newer is to be told by now
+            if status.attempt_id in accepted:
+                del self._told[status.attempt_id]
+                told.accepted.set()
+            else:
+                told.due_at = time.monotonic() + told.backoff.next_seconds()
+        self._spool.settle(answer.durable_through)
