@@ -44,7 +44,7 @@ def desired_state(session: Session, node_ids: Collection[str], now: datetime) ->
 def versions(session: Session, node_ids: Collection[str]) -> dict[str, int]:
     """The version of each node's desired state: the cheap look before a long poll waits."""
     rows = session.execute(select(Node.id, Node.desired_version).where(Node.id.in_(node_ids)))
-    return {node_id: version for node_id, version in rows}
+    return {row.id: row.desired_version for row in rows}
 
 
 def _gpu_uuids(session: Session, lease_ids: list[str]) -> dict[str, list[str]]:

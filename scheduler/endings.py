@@ -126,5 +126,6 @@ def remaining_ms(job: Job) -> int:
 
 
 def is_spent(job: Job, lease: Lease) -> bool:
-    """Whether a live lease reaches the end of the job's longest duration, so that nothing extends it any more."""
-    return milliseconds_between(lease.granted_at, lease.held_until) >= remaining_ms(job)
+    """Whether a live lease reaches the end of the job's longest duration (in whole seconds, as money is held), so
+    that nothing extends it any more."""
+    return milliseconds_between(lease.granted_at, lease.held_until) >= remaining_ms(job) // 1000 * 1000

@@ -130,7 +130,7 @@ def counts(session: Session, organization_id: str | None = None) -> dict[JobStat
     query = select(Job.state, func.count()).group_by(Job.state)
     if organization_id is not None:
         query = query.where(Job.organization_id == organization_id)
-    return dict.fromkeys(JobState, 0) | {state: count for state, count in session.execute(query)}
+    return dict.fromkeys(JobState, 0) | {row[0]: row[1] for row in session.execute(query)}
 
 
 def request_stop(session: Session, organization_id: str, job_id: str, now: datetime) -> JobRecord:

@@ -10,11 +10,10 @@ from market.states import JobState, Reason, advance
 from scheduler import leases
 from scheduler.tables import LIVE, Attempt, Job
 from scheduler.waking import changed
-from scheduler.work import Work, lock_attempts
+from scheduler.work import BATCH_MAX, Work, lock_attempts
 
 LEAD_SHARE = 10
 """A planned stop leaves at most one part in ten of the lease for the job to end gracefully."""
-DUE_MAX = 200
 
 
 def ask(session: Session, wishes: Iterable[tuple[Work, Reason]], now: datetime) -> None:
@@ -47,17 +46,17 @@ def plan(session: Session, work: Work, reason: Reason, *, grace_seconds: int, no
     changed(session, job)
 
 
-def call_off(session: Session, work: Work) -> None:
-    """Forget a planned stop that is not due yet: there is money for more."""
+def call_off(session: Session, work: Work, now: datetime) -> None:
+    """Forget a planned stop whose time has not come: there is money for more."""
     job, attempt, _ = work
-    if attempt.stop_at is None or job.state is JobState.STOPPING:
+    if attempt.stop_at is None or attempt.stop_at <= now:
         return
     attempt.stop_reason = attempt.stop_at = None
     job.detail = ""
     changed(session, job)
 
 
-def ask_due(session: Session, now: datetime, limit: int = DUE_MAX) -> int:
+def ask_due(session: Session, now: datetime, limit: int = BATCH_MAX) -> int:
     """Ask for the planned stops whose time has come; returns how many there were."""
     due = session.scalars(
         select(Attempt.id)

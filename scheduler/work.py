@@ -11,6 +11,9 @@ from sqlalchemy.orm import Session
 
 from scheduler.tables import Attempt, Job, Lease
 
+BATCH_MAX = 200
+"""How many attempts a sweep takes into one transaction."""
+
 
 class Work(NamedTuple):
     """One attempt, the job it is for and the lease it has."""

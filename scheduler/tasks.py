@@ -1,0 +1,41 @@
+"""The scheduler's Celery tasks. Both read the truth themselves: how often they are asked changes nothing."""
+
+import contextlib
+from functools import partial
+
+import redis
+
+from infra.bus.tasks import PLACE_QUEUE, task
+from infra.ground import ground
+from scheduler import rounds, stops, sweep
+from scheduler.waking import PLACE
+from scheduler.work import BATCH_MAX
+
+SWEEP = "scheduler.sweep"
+PASSES_MAX = 20
+
+
+@task(PLACE, queue=PLACE_QUEUE, every=2)
+def place() -> None:
+    """Place what is queued."""
+    base = ground()
+    # The relay asks again only once this key is gone; it goes before anything is read, so that no wish is lost.
+    with contextlib.suppress(redis.RedisError):
+        base.cache.delete(f"wake:{PLACE}")
+    rounds.run(base.database, base.clock, limit=base.settings.placement_round_max)
+
+
+@task(SWEEP, every=2)
+def sweep_all() -> None:
+    """Let time pass its judgement, a bounded batch and a transaction at a time."""
+    base = ground()
+    limits = sweep.Limits.of(base.settings)
+    with base.database.transaction() as session:
+        sweep.mark_lost(session, base.clock.now(), limits)
+    # One transaction a kind and batch: each locks jobs before nodes, and the next one starts afresh.
+    for step in (sweep.end_lost, partial(sweep.end_expired, limits=limits), stops.ask_due):
+        for _ in range(PASSES_MAX):
+            with base.database.transaction() as session:
+                found = step(session, base.clock.now())
+            if found < BATCH_MAX:
+                break
