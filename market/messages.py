@@ -103,5 +103,13 @@ class DepositCredited(Message):
     amount_microusd: int
 
 
+class WalletChanged(Message):
+    """A provider said where it is paid; None: nowhere any more. changed_at orders two of them."""
+
+    provider_id: str
+    wallet_address: str | None
+    changed_at: datetime
+
+
 class EpochClosed(Message):
     epoch: int

@@ -2,11 +2,13 @@
 
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from infra.outbox import publish
 from market.errors import NotFound
 from market.ids import new_id
+from market.messages import WalletChanged
 from scheduler.tables import Provider
 
 
@@ -15,6 +17,8 @@ def create(session: Session, name: str, now: datetime, wallet_address: str | Non
     provider = Provider(id=new_id("prv"), name=name, wallet_address=wallet_address, created_at=now)
     session.add(provider)
     session.flush()
+    if wallet_address is not None:
+        _tell(session, provider)
     return provider
 
 
@@ -32,4 +36,14 @@ def set_wallet(session: Session, provider_id: str, wallet_address: str | None) -
     if provider is None:
         raise NotFound(f"there is no provider {provider_id}")
     provider.wallet_address = wallet_address
+    _tell(session, provider)
     return provider
+
+
+def _tell(session: Session, provider: Provider) -> None:
+    """Billing pays there. The provider's row is locked, so this clock orders its changes."""
+    changed_at = session.scalars(select(func.clock_timestamp())).one()
+    publish(
+        session,
+        WalletChanged(provider_id=provider.id, wallet_address=provider.wallet_address, changed_at=changed_at),
+    )
