@@ -13,10 +13,10 @@ from infra.embedded.probe import Probe
 class Child:
     """One process of the tree.
 
-    needs: names of children that must have been ready once before this one starts; probe: asked until it is ready
-    (None: ready once started); one_shot: runs to its end, and is ready by ending with 0; restart: it may be killed at
-    any moment and started again; sweep: what is left of its process group is killed when it dies (not where its own
-    children are meant to outlive it).
+    needs: names of children that must have been ready once before this one starts; probe: asked until it is ready;
+    steady_seconds: without a probe, it is ready once it has lived that long; one_shot: runs to its end, and is ready by
+    ending with 0; restart: it may be killed at any moment and started again; sweep: what is left of its process group
+    is killed when it dies (not where its own children are meant to outlive it).
     """
 
     name: str
@@ -25,6 +25,7 @@ class Child:
     cwd: Path
     needs: tuple[str, ...] = ()
     probe: Probe | None = field(default=None, repr=False)
+    steady_seconds: float = 0.0
     one_shot: bool = False
     restart: bool = True
     sweep: bool = True

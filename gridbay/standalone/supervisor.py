@@ -19,7 +19,7 @@ PROBE_EVERY_SECONDS = 0.05
 # A child that was never ready is tried once more; one that was, five times within a minute.
 FIRST_STARTS_MAX = 2
 DEATHS_MAX, DEATHS_WITHIN_SECONDS = 5, 60.0
-PAUSE_SECONDS, PAUSE_SECONDS_MAX = 0.2, 5.0
+PAUSE_SECONDS, PAUSE_SECONDS_MAX = 0.1, 5.0
 STOP_SECONDS_MAX = 30.0
 KILL_SECONDS = 5.0
 
@@ -133,6 +133,8 @@ class Supervisor:
                 return self._kill_late(life, process)
             if await process.wait_for(PROBE_EVERY_SECONDS):
                 return True
+        if child.probe is None:
+            await process.wait_for(child.steady_seconds)
         if process.alive:
             self._mark_ready(life, ChildState.READY)
         return True

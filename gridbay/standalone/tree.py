@@ -18,6 +18,8 @@ from infra.embedded.server import Server
 from infra.embedded.valkey import Valkey
 
 MIGRATE_SECONDS_MAX = 300.0
+# Those that answer no question: one that cannot even load its code dies within this.
+STEADY_SECONDS = 2.0
 # -P keeps the working directory off the import path.
 PYTHON = (sys.executable, "-P", "-m")
 GRIDBAY = (*PYTHON, "gridbay.cli.main")
@@ -60,7 +62,9 @@ def _server(name: str, server: Postgres | Valkey, state: MarketState) -> Child:
 def _process_children(folder: Path, ports: Mapping[str, int], environment: Mapping[str, str]) -> list[Child]:
     def process(name: str, *, needs: tuple[str, ...] = (), probe: Probe | None = None) -> Child:
         argv = (*GRIDBAY, "process", name)
-        return Child(name=name, argv=argv, env=environment, cwd=folder, needs=needs, probe=probe)
+        return Child(
+            name=name, argv=argv, env=environment, cwd=folder, needs=needs, probe=probe, steady_seconds=STEADY_SECONDS
+        )
 
     migrate = replace(process("migrate", needs=("postgres",)), one_shot=True, ready_seconds=MIGRATE_SECONDS_MAX)
     # With two cores the API goes first: what works behind it starts once it answers.
@@ -73,7 +77,7 @@ def _process_children(folder: Path, ports: Mapping[str, int], environment: Mappi
         process("relay", needs=behind),
         process("worker", needs=behind),
         process("consumer", needs=behind),
-        process("beat", needs=("worker",)),
+        process("beat", needs=behind),
     ]
 
 
@@ -86,6 +90,7 @@ def _agent(state: MarketState, environment: Mapping[str, str]) -> Child:
         env={**_clean_environment(), **known},
         cwd=state.root,
         needs=("api", "storage"),
+        steady_seconds=STEADY_SECONDS,
         # Its pool and the minders of running attempts outlive it, and are adopted by the next one.
         sweep=False,
         stop_seconds=15.0,

