@@ -141,11 +141,12 @@ class Postgres:
 def _as_named_user(command: list[str]) -> list[str]:
     """PostgreSQL refuses to run as root, and as a uid without a name (a container's, often).
 
-    Then it gets a user namespace of its own, where it sees itself as nobody, with the same rights to our files.
+    Then it gets a user namespace of its own, where it sees itself as nobody, with the same rights to our files; and an
+    IPC namespace, so that the kernel takes back the shared memory of a killed one.
     """
     if os.geteuid() != 0 and _has_name(os.geteuid()):
         return command
-    return [tool("unshare"), "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}", *command]
+    return [tool("unshare"), "--ipc", f"--map-user={NOBODY}", f"--map-group={NOBODY}", *command]
 
 
 def _has_name(uid: int) -> bool:
