@@ -75,7 +75,9 @@ def kill(attempt_dir: Path) -> bool:
             return False
         signal.pidfd_send_signal(descriptor, signal.SIGKILL)
         # A pidfd turns readable when the process is gone; the first of its namespace goes last.
-        select.select([descriptor], [], [], KILL_SECONDS_MAX)
+        ended = select.poll()
+        ended.register(descriptor, select.POLLIN)
+        ended.poll(KILL_SECONDS_MAX * 1000)
         return True
 
 

@@ -1,0 +1,222 @@
+"""The pool child: the only process of an agent that imports ray; a driver that reserves, releases and reads the books.
+
+Run as `python -m provider_agent.pool.child SOCKET ADDRESS`. It ends when its stdin closes: with its agent.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.exceptions
+import ray.util
+from pydantic import TypeAdapter, ValidationError
+from ray.util.placement_group import PlacementGroup
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from provider_agent.pool.runner import ACTOR_PREFIX, Runner
+from provider_agent.pool.wire import (
+    LINE_BYTES_MAX,
+    Ask,
+    Books,
+    Refusal,
+    Release,
+    Reply,
+    Request,
+    Reserve,
+)
+
+NAMESPACE = "gridbay"
+CALLS_AT_ONCE_MAX = 8
+RAY_SECONDS_MAX = 10.0
+LAUNCH_SECONDS_MAX = 30.0
+# A group that asks for what was released a moment ago finds it taken, and Ray looks again only after a second.
+SETTLE_SECONDS = 0.05
+_REQUESTS: TypeAdapter[Request] = TypeAdapter(Request)
+
+
+class Refused(Exception):
+    """The answer is no, and why."""
+
+    def __init__(self, refusal: Refusal, detail: str) -> None:
+        super().__init__(detail)
+        self.refusal = refusal
+
+
+def reserve(request: Reserve) -> dict[str, Any]:
+    """Hold the resources under the attempt's name (again or anew), then start the minder where they are."""
+    name = request.reservation.attempt_id
+    group = _find_group(name)
+    if group is None:
+        _settle()
+        group = ray.util.placement_group(
+            [request.reservation.resources()], strategy="STRICT_PACK", name=name, lifetime="detached"
+        )
+    # An infeasible group pends for ever without a word: the wait is what notices.
+    if not group.wait(timeout_seconds=request.seconds_max):
+        _remove(group)
+        wanted = request.reservation.resources()
+        raise Refused(Refusal.NO_CAPACITY, f"{wanted} was not free within {request.seconds_max:.1f} s")
+    if request.attempt_dir is None:
+        return {"launched": False}
+    try:
+        launched = _launch(group, request.attempt_dir)
+    except Refused:
+        _remove(group)
+        raise
+    return {"launched": launched}
+
+
+def release(request: Release) -> dict[str, Any]:
+    group = _find_group(request.attempt_id)
+    if group is not None:
+        _remove(group)
+    return {"released": group is not None}
+
+
+def books() -> dict[str, Any]:
+    rows = ray.util.placement_group_table().values()
+    named = {row["name"]: row for row in rows if row["name"] and row["state"] in ("CREATED", "RESCHEDULING", "PENDING")}
+    held = {name: row for name, row in named.items() if row["state"] == "CREATED"}
+    return Books(
+        reserved={name: row["bundles"][0] for name, row in held.items()},
+        pending=tuple(sorted(named.keys() - held.keys())),
+        free=_plain_names(ray.available_resources()),
+        total=_plain_names(ray.cluster_resources()),
+    ).model_dump()
+
+
+def health() -> dict[str, Any]:
+    alive = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+    if not alive:
+        raise Refused(Refusal.UNAVAILABLE, "no node of the pool is alive")
+    return {"nodes": alive}
+
+
+def _launch(group: PlacementGroup, attempt_dir: str) -> bool:
+    (node_id,) = set(ray.util.placement_group_table(group)["bundles_to_node_id"].values())
+    runner = runner_of(node_id)
+    try:
+        return bool(ray.get(runner.launch.remote(attempt_dir), timeout=LAUNCH_SECONDS_MAX))
+    except ray.exceptions.RayTaskError as error:
+        raise Refused(Refusal.LAUNCH_FAILED, str(error.cause)) from None
+
+
+@cache
+def runner_of(node_id: str) -> Any:
+    """The node's runner: the one there is, or a new one; Ray starts it again whenever it dies."""
+    strategy = NodeAffinitySchedulingStrategy(node_id=node_id, soft=False)
+    return (
+        ray.remote(Runner)
+        .options(
+            name=ACTOR_PREFIX + node_id,
+            lifetime="detached",
+            get_if_exists=True,
+            num_cpus=0,
+            max_restarts=-1,
+            max_task_retries=3,  # a launch that was cut off is found started and adopted
+            max_concurrency=CALLS_AT_ONCE_MAX,
+            scheduling_strategy=strategy,
+        )
+        .remote()
+    )
+
+
+_removed_at = [0.0]
+
+
+def _remove(group: PlacementGroup) -> None:
+    ray.util.remove_placement_group(group)
+    _removed_at[0] = time.monotonic()
+
+
+def _settle() -> None:
+    time.sleep(max(0.0, _removed_at[0] + SETTLE_SECONDS - time.monotonic()))
+
+
+def _find_group(name: str) -> PlacementGroup | None:
+    try:
+        return ray.util.get_placement_group(name)
+    except ValueError:
+        return None
+
+
+def _plain_names(resources: dict[str, float]) -> dict[str, float]:
+    """Without the names Ray derives for each group and node."""
+    return {name: amount for name, amount in resources.items() if "_group_" not in name and ":" not in name}
+
+
+def _answer(line: bytes) -> Reply:
+    try:
+        request = _REQUESTS.validate_json(line)
+    except ValidationError as error:
+        return Reply(refusal=Refusal.BAD_REQUEST, detail=str(error))
+    work: Callable[[], dict[str, Any]]
+    match request:
+        case Reserve():
+            work = partial(reserve, request)
+        case Release():
+            work = partial(release, request)
+        case Ask(op="books"):
+            work = books
+        case _:
+            work = health
+    try:
+        return Reply(result=work())
+    except Refused as error:
+        return Reply(refusal=error.refusal, detail=str(error))
+    except (ray.exceptions.RayError, OSError, RuntimeError, ValueError) as error:
+        return Reply(refusal=Refusal.UNAVAILABLE, detail=f"{type(error).__name__}: {error}"[:2000])
+
+
+async def _serve(socket_path: Path) -> None:
+    loop = asyncio.get_running_loop()
+    threads = ThreadPoolExecutor(CALLS_AT_ONCE_MAX)
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            line = await reader.readline()
+            if line:
+                reply = await loop.run_in_executor(threads, _answer, line)
+                writer.write(reply.model_dump_json().encode() + b"\n")
+                await writer.drain()
+        except (ConnectionError, ValueError):
+            return  # the agent went away, or sent a line past the bound
+        finally:
+            writer.close()
+
+    server = await asyncio.start_unix_server(talk, socket_path, limit=LINE_BYTES_MAX)
+    async with server:
+        await loop.run_in_executor(None, sys.stdin.buffer.read)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("socket", type=Path)
+    parser.add_argument("address")
+    arguments = parser.parse_args()
+    ray.init(
+        address=arguments.address,
+        namespace=NAMESPACE,
+        log_to_driver=False,
+        configure_logging=False,
+        _node_ip_address=arguments.address.rpartition(":")[0],
+    )
+    # The first launch should not wait for the runner's process: have it started now.
+    for node in ray.nodes():
+        runner_of(node["NodeID"])
+    arguments.socket.unlink(missing_ok=True)  # of a child that was killed
+    asyncio.run(_serve(arguments.socket))
+    # ray.shutdown can wait long for a head that is gone; the books live in the head, nothing is lost here.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

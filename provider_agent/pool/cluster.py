@@ -1,0 +1,270 @@
+"""Owns the pool as its agent sees it: started, kept alive, asked to reserve and launch. asyncio; it never imports ray.
+
+What is running does not depend on it: minders live on while the pool is down, and their reservations are made again
+under their own names when it is back.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from provider_agent.pool import head as heads
+from provider_agent.pool.head import Head, PoolConfig, PoolUnavailable
+from provider_agent.pool.wire import (
+    LINE_BYTES_MAX,
+    Ask,
+    Books,
+    Refusal,
+    Release,
+    Reply,
+    Reservation,
+    Reserve,
+)
+
+RESERVE_SECONDS_MAX = 15.0
+LAUNCH_SECONDS_MAX = 45.0
+ASK_SECONDS_MAX = 15.0
+HEALTH_SECONDS_MAX = 10.0
+CHILD_START_SECONDS_MAX = 60.0
+SICK_LOOKS_MAX = 3  # a pool that cannot answer so often in a row is started anew
+
+log = logging.getLogger(__name__)
+
+
+class NoCapacity(Exception):
+    """The pool's books have no room for it; whoever placed it knew less than Ray does."""
+
+
+class LaunchRefused(Exception):
+    """The resources are there, the minder would not start; the message has its words. Nothing stays reserved."""
+
+
+class Mended(StrEnum):
+    """What `ensure_alive` had to do."""
+
+    NOTHING = "nothing"
+    CHILD = "child"
+    POOL = "pool"
+
+
+@dataclass(frozen=True, slots=True)
+class Care:
+    """The result of one look. lost: attempts whose reservation could not be made again, and why."""
+
+    mended: Mended
+    lost: dict[str, str]
+
+
+class Pool:
+    """One provider's pool on this node. Safe to use from many tasks of one event loop."""
+
+    def __init__(self, config: PoolConfig) -> None:
+        self._config = config
+        self._head: Head | None = None
+        self._child: asyncio.subprocess.Process | None = None
+        self._mending = asyncio.Lock()
+        self._held: dict[str, Reservation] = {}
+        self._unreleased: set[str] = set()
+        self._sick_looks = 0
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        if self._config.isolate:
+            return ()
+        return ("Ray's ports listen outside a network namespace: keep a firewall before this machine.",)
+
+    async def start(self) -> None:
+        """Start head and child (3 to 10 s); what an earlier agent left of its pool is ended first."""
+        async with self._mending:
+            await self._start_head()
+            await self._start_child()
+
+    async def stop(self) -> None:
+        """End every process of the pool. Minders live on."""
+        async with self._mending:
+            await self._end_child()
+            await self._end_head()
+
+    async def ensure_alive(self) -> Care:
+        """Look, and mend what is dead: call it every few seconds. PoolUnavailable when mending failed: call again."""
+        async with self._mending:
+            dead = self._head.watch.dead() if self._head else ["the head"]
+            if dead or self._sick_looks >= SICK_LOOKS_MAX:
+                log.warning("the pool is started anew: %s", f"{dead} died" if dead else "it does not answer")
+                await self._start_head()
+                await self._start_child()
+                return Care(Mended.POOL, await self._reserve_again())
+            if self._child is None or self._child.returncode is not None:
+                log.warning("the pool's child died; a new one takes its place")
+                await self._start_child()
+                return Care(Mended.CHILD, {})
+        try:
+            await self._ask(Ask(op="health"), HEALTH_SECONDS_MAX)
+        except PoolUnavailable:
+            self._sick_looks += 1
+            raise
+        self._sick_looks = 0
+        for attempt_id in sorted(self._unreleased):
+            await self.release(attempt_id)
+        return Care(Mended.NOTHING, {})
+
+    async def reserve_and_launch(
+        self,
+        attempt_id: str,
+        attempt_dir: Path,
+        *,
+        cpus: float,
+        memory_bytes: int,
+        gpu_uuids: tuple[str, ...] = (),
+    ) -> bool:
+        """Reserve under the attempt's name and start its minder; False when it was started before (adopt it).
+
+        The order must be written. Raises NoCapacity, LaunchRefused, or PoolUnavailable (call it again: a repeat finds
+        what the first call left, and never starts an attempt twice).
+        """
+        wanted = Reservation(
+            attempt_id=attempt_id, cpus=cpus, memory_bytes=memory_bytes, gpu_uuids=tuple(sorted(gpu_uuids))
+        )
+        reply = await self._ask(
+            Reserve(reservation=wanted, attempt_dir=str(attempt_dir), seconds_max=RESERVE_SECONDS_MAX),
+            LAUNCH_SECONDS_MAX,
+        )
+        self._held[attempt_id] = wanted
+        return bool(reply.result["launched"])
+
+    async def adopt(self, attempt_id: str, *, cpus: float, memory_bytes: int, gpu_uuids: tuple[str, ...] = ()) -> None:
+        """Reserve for an attempt that already runs: what a new agent does for each live minder it finds."""
+        wanted = Reservation(
+            attempt_id=attempt_id, cpus=cpus, memory_bytes=memory_bytes, gpu_uuids=tuple(sorted(gpu_uuids))
+        )
+        self._held[attempt_id] = wanted
+        await self._reserve(wanted)
+
+    async def release(self, attempt_id: str) -> bool:
+        """Give back what the attempt held. False when that has to wait for the pool: `ensure_alive` does it then."""
+        self._held.pop(attempt_id, None)
+        self._unreleased.add(attempt_id)
+        try:
+            await self._ask(Release(attempt_id=attempt_id), ASK_SECONDS_MAX)
+        except PoolUnavailable:
+            return False
+        self._unreleased.discard(attempt_id)
+        return True
+
+    async def books(self) -> Books:
+        """What Ray itself says is reserved and free."""
+        reply = await self._ask(Ask(op="books"), ASK_SECONDS_MAX)
+        return Books.model_validate(reply.result)
+
+    async def _reserve(self, wanted: Reservation) -> None:
+        request = Reserve(reservation=wanted, attempt_dir=None, seconds_max=RESERVE_SECONDS_MAX)
+        await self._ask(request, LAUNCH_SECONDS_MAX)
+
+    async def _reserve_again(self) -> dict[str, str]:
+        lost: dict[str, str] = {}
+        for attempt_id, wanted in sorted(self._held.items()):
+            try:
+                await self._reserve(wanted)
+            except (NoCapacity, PoolUnavailable) as error:
+                lost[attempt_id] = str(error)
+        return lost
+
+    async def _start_head(self) -> None:
+        await self._end_child()
+        await self._end_head()
+        self._head = await heads.start_head(self._config)
+        self._unreleased.clear()  # its books are empty
+        self._sick_looks = 0
+
+    async def _end_head(self) -> None:
+        if self._head is not None:
+            self._head.watch.close()
+            self._head = None
+        await asyncio.to_thread(heads.end_leftovers, self._config.folder)
+
+    async def _start_child(self) -> None:
+        await self._end_child()
+        head = self._head
+        if head is None:
+            raise PoolUnavailable("the pool has no head")
+        module = [sys.executable, "-m", "provider_agent.pool.child", str(head.child_socket), head.address]
+        with (self._config.folder / "child.log").open("wb") as output:
+            self._child = await asyncio.create_subprocess_exec(
+                *head.entrance,
+                *module,
+                # Its end of this pipe closes with this process: so a killed agent leaves no driver behind.
+                stdin=asyncio.subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                env=heads.ray_environment(self._config.folder, head.scratch, head.mark),
+                start_new_session=True,
+            )
+        try:
+            async with asyncio.timeout(CHILD_START_SECONDS_MAX):
+                while not await self._child_answers():
+                    if self._child.returncode is not None:
+                        raise self._child_complaint(f"ended with status {self._child.returncode}")
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            await self._end_child()
+            raise self._child_complaint(f"did not answer within {CHILD_START_SECONDS_MAX:.0f} s") from None
+
+    async def _child_answers(self) -> bool:
+        try:
+            await self._ask(Ask(op="health"), HEALTH_SECONDS_MAX)
+        except PoolUnavailable:
+            return False
+        return True
+
+    def _child_complaint(self, what: str) -> PoolUnavailable:
+        return PoolUnavailable(f"the pool's child {what}: {heads.last_words(self._config.folder / 'child.log')}")
+
+    async def _end_child(self) -> None:
+        child, self._child = self._child, None
+        if child is None:
+            return
+        # At once: while the head is away ray retries past a SIGTERM, and the child holds nothing.
+        with suppress(ProcessLookupError):
+            os.kill(child.pid, signal.SIGKILL)
+        await child.wait()
+
+    async def _ask(self, request: Reserve | Release | Ask, seconds: float) -> Reply:
+        if self._head is None:
+            raise PoolUnavailable("the pool is not started")
+        try:
+            async with asyncio.timeout(seconds):
+                line = await _exchange(self._head.child_socket, request.model_dump_json().encode() + b"\n")
+        except TimeoutError:
+            raise PoolUnavailable(f"the pool's child gave no answer to {request.op} within {seconds:.0f} s") from None
+        except (OSError, ValueError) as error:
+            raise PoolUnavailable(f"the pool's child cannot be asked: {error}") from None
+        if not line:
+            raise PoolUnavailable("the pool's child ended before it answered")
+        reply = Reply.model_validate_json(line)
+        match reply.refusal:
+            case None:
+                return reply
+            case Refusal.NO_CAPACITY:
+                raise NoCapacity(reply.detail)
+            case Refusal.LAUNCH_FAILED:
+                raise LaunchRefused(reply.detail)
+            case _:
+                raise PoolUnavailable(reply.detail)
+
+
+async def _exchange(path: Path, line: bytes) -> bytes:
+    reader, writer = await asyncio.open_unix_connection(path, limit=LINE_BYTES_MAX)
+    try:
+        writer.write(line)
+        await writer.drain()
+        return await reader.readline()
+    finally:
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
