@@ -31,6 +31,8 @@ PIPE_TURNS_MAX = 16
 
 def main(path: str) -> int:
     """Start the minder of an attempt folder and return once it lives: 0, or ALREADY_STARTED, or another failure."""
+    # For a moment this process holds the minder's lock, and a knock (a renewal of the lease) would end it.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     lock = os.open(layout.LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=folder)
     try:
