@@ -54,7 +54,7 @@ def fund_windows(session: Session, now: datetime, config: Settings | None = None
             transfers.append(_extend(session, lease, of_job, funded, now))
             balances[account] -= funded.amount_microusd
         else:
-            _decline(session, lease, funded, now, timedelta(seconds=config.stop_grace_seconds))
+            _decline(session, lease, funded, now)
     session.flush()
     ledger.post(session, transfers)
     return len(leases)
@@ -80,17 +80,18 @@ def _extend(
         )
     )
     lease.funded_until, lease.window_count, lease.renew_at = until_at, number + 1, renewal(from_at, until_at)
+    lease.funding_refused_at = None
     publish(session, JobFunded(job_id=lease.job_id, lease_id=lease.lease_id, until=until_at))
     return holds.opening(hold)
 
 
-def _decline(session: Session, lease: MeteredLeaseRow, reason: Reason, now: datetime, notice: timedelta) -> None:
-    """Money may still come while the funded time lasts, so the refusal is said as late as a clean stop allows."""
+def _decline(session: Session, lease: MeteredLeaseRow, reason: Reason, now: datetime) -> None:
+    """Refuse once, near the end of what is funded; until that end money may still come, and is asked for again."""
     if reason is Reason.STOPPED_MAX_DURATION:
         lease.renew_at = None
-    elif lease.funded_until - now > notice:
-        lease.renew_at = min(now + TRY_AGAIN, lease.funded_until - notice)
-    else:
-        lease.renew_at, lease.funding_refused_at = None, now
-        until = lease.funded_until
+        return
+    until = lease.funded_until
+    if until - now <= RENEW_BEFORE and lease.funding_refused_at is None:
+        lease.funding_refused_at = now
         publish(session, FundingRefused(job_id=lease.job_id, lease_id=lease.lease_id, reason=reason, until=until))
+    lease.renew_at = now + TRY_AGAIN if now + TRY_AGAIN < until else None

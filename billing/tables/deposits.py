@@ -12,14 +12,14 @@ class DepositRow(Base):
     """A transfer request (Solana Pay): so much, to this treasury, marked with a reference of its own.
 
     state: `waiting`, `credited`, or `lapsed` (nothing came while it was watched). next_check_at: when the chain is
-    asked again, less and less often.
+    asked again, less and less often; None: no more.
     """
 
     __tablename__ = "deposits"
     __table_args__ = (
         CheckConstraint("state IN ('waiting', 'credited', 'lapsed')", name="state"),
         CheckConstraint("amount_microusd > 0", name="amount"),
-        Index("ix_deposits_waiting", "next_check_at", postgresql_where=text("state = 'waiting'")),
+        Index("ix_deposits_watched", "next_check_at", postgresql_where=text("next_check_at IS NOT NULL")),
         Index("ix_deposits_organization_id", "organization_id"),
     )
 
@@ -32,7 +32,7 @@ class DepositRow(Base):
     memo: Mapped[str]
     state: Mapped[str] = mapped_column(server_default=text("'waiting'"))
     created_at: Mapped[datetime] = mapped_column(Timestamp)
-    next_check_at: Mapped[datetime] = mapped_column(Timestamp)
+    next_check_at: Mapped[datetime | None] = mapped_column(Timestamp)
 
 
 class DepositCreditRow(Base):

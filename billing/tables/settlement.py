@@ -14,7 +14,7 @@ class PayoutWalletRow(Base):
     __tablename__ = "payout_wallets"
 
     provider_id: Mapped[str] = mapped_column(primary_key=True)
-    address: Mapped[str]
+    address: Mapped[str | None]
     changed_at: Mapped[datetime] = mapped_column(Timestamp)
 
 

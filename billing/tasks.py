@@ -1,0 +1,57 @@
+"""Billing's Celery tasks: each reads the truth itself, does a bounded piece of work, and may run twice."""
+
+import structlog
+
+from billing import audit, capture, custody, deposit_watch, epochs, renewals
+from billing.settlement import Settler
+from infra.bus.tasks import task
+from infra.ground import ground
+
+log = structlog.get_logger(__name__)
+
+
+@task("billing.fund_windows", every=5)
+def fund_windows() -> None:
+    """Hold the next window of every live lease that is due for one."""
+    base = ground()
+    with base.database.transaction() as session:
+        renewals.fund_windows(session, base.clock.now())
+
+
+@task("billing.capture", every=2)
+def capture_windows() -> None:
+    """Settle the windows that are over, and leases that have ended."""
+    base = ground()
+    with base.database.transaction() as session:
+        capture.capture_due(session, base.clock.now())
+
+
+@task("billing.close_epoch", every=15)
+def close_epoch() -> None:
+    """Close the epoch if it has lasted long enough."""
+    base = ground()
+    with base.database.transaction() as session:
+        epochs.close_if_due(session, base.clock.now())
+
+
+@task("billing.settle", every=2)
+def settle() -> None:
+    """Carry anchors and payouts to the chain."""
+    if custody.has_treasury():
+        base = ground()
+        Settler(base.database, custody.chain(), custody.custody(), base.clock).run()
+
+
+@task("billing.watch_deposits", every=1)
+def watch_deposits() -> None:
+    """Look on the chain for the deposits that were announced."""
+    base = ground()
+    deposit_watch.watch(base.database, custody.chain(), base.clock)
+
+
+@task("billing.audit", every=60)
+def check_books() -> None:
+    """Say every broken invariant aloud."""
+    with ground().database.read() as session:
+        for broken in audit.check(session):
+            log.error("ledger_invariant_broken", broken=broken)
