@@ -1,0 +1,1 @@
+"""Monitoring: the market in numbers, read from the others' rows."""

@@ -1,0 +1,1 @@
+"""The market's only HTTP face: customers, providers, agents, operators; and the identities behind their credentials."""

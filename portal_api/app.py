@@ -1,0 +1,77 @@
+"""The portal's application: every HTTP face of the market but storage, in one ASGI application for each worker."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+# Importing the handlers registers who hears what: a message that is published here finds its subscribers.
+import billing.handlers
+import scheduler.handlers
+from infra.ground import Ground, ground
+from market.agent_api import REPORT_BODY_MAX_BYTES
+from portal_api import openapi, problems
+from portal_api.graphql.router import create_router as create_graphql_router
+from portal_api.middleware import Envelope
+from portal_api.portal import Portal
+from portal_api.routes import (
+    account,
+    agents,
+    health,
+    job_streams,
+    jobs,
+    money,
+    offers,
+    operators,
+    providers,
+    workdirs,
+)
+
+HANDLERS = (billing.handlers, scheduler.handlers)
+BODY_MAX_BYTES = REPORT_BODY_MAX_BYTES
+ROUTERS = (health, account, offers, jobs, job_streams, workdirs, money, providers, agents, operators)
+
+
+class PortalApplication(FastAPI):
+    """FastAPI with our OpenAPI document."""
+
+    def openapi(self) -> dict[str, Any]:
+        return openapi.document(self)
+
+
+def create_app(base: Ground | None = None) -> FastAPI:
+    """The application on that ground, or on this process's own."""
+    portal = Portal(base or ground())
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        portal.start()
+        try:
+            yield
+        finally:
+            await portal.stop()
+
+    app = PortalApplication(
+        title="Gridbay",
+        version="1.0.0",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=_operation_id,
+        redirect_slashes=False,
+    )
+    app.state.portal = portal
+    secure = portal.base.settings.public_url.startswith("https://")
+    app.add_middleware(Envelope, body_max_bytes=BODY_MAX_BYTES, secure=secure)
+    problems.install(app)
+    for module in ROUTERS:
+        app.include_router(module.router)
+    app.include_router(create_graphql_router(), include_in_schema=False)
+    return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    """The SDK's verb: what the route's function is called."""
+    return route.name

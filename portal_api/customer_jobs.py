@@ -1,0 +1,79 @@
+"""What REST and GraphQL both do with an organization's jobs and with offers."""
+
+from collections.abc import Collection
+
+from sqlalchemy.orm import Session
+
+from market.customer_api import JobView, OfferView, Page, SubmitRequest
+from market.errors import InvalidInput, NotFound
+from market.ids import is_id
+from market.money import parse_usdc
+from market.resources import GpuRequest, Unit, parse_gpu
+from market.states import JobState
+from portal_api import job_views
+from portal_api.identity.idempotency import Answered
+from portal_api.pages import Place, cursor_of
+from portal_api.portal import JobRead, Portal
+from portal_api.submissions import submission_of
+from scheduler import jobs, offers
+from scheduler.offers import OfferFilters
+
+
+async def get(portal: Portal, organization_id: str, job_id: str) -> JobView:
+    """The organization's job. Raises NotFound, for a foreign job as for one that never was."""
+    found = await portal.reads.submit(JobRead(organization_id, job_id)) if is_id(job_id, "job") else None
+    if not isinstance(found, JobView):
+        raise NotFound("there is no such job here")
+    return found
+
+
+async def submit(portal: Portal, organization_id: str, key: str, request: SubmitRequest) -> Answered:
+    """Submit once for each key. Raises what keeps the job from being taken."""
+    return await portal.submissions.submit(submission_of(organization_id, key, request))
+
+
+async def stop(portal: Portal, organization_id: str, job_id: str) -> JobView:
+    """Ask for a job's end. Raises NotFound."""
+    await get(portal, organization_id, job_id)
+    now = portal.now()
+    await portal.threads.transact(lambda session: jobs.request_stop(session, organization_id, job_id, now))
+    return await get(portal, organization_id, job_id)
+
+
+async def page(
+    portal: Portal, organization_id: str, *, limit: int, before: Place | None, states: Collection[JobState] = ()
+) -> Page[JobView]:
+    """An organization's jobs, newest first."""
+
+    def read(session: Session) -> Page[JobView]:
+        # One more than asked for says whether there is a next page.
+        records = jobs.list_page(session, organization_id, limit=limit + 1, before=before, states=states)
+        shown = records[:limit]
+        views = list(job_views.of_records(session, shown).values())
+        more = len(records) > limit
+        return Page(items=views, next_cursor=cursor_of((shown[-1].created_at, shown[-1].job_id)) if more else None)
+
+    return await portal.threads.read(read)
+
+
+async def search_offers(
+    portal: Portal, *, gpu: str | None, max_price: str | None, unit: Unit | None, simulated: bool | None, limit: int
+) -> list[OfferView]:
+    """Offers of nodes that are heard now, cheapest first. Raises InvalidInput for a text that is not understood."""
+    filters = OfferFilters(unit, _gpu(gpu), _price(max_price), simulated)
+    found = await portal.threads.read(lambda session: offers.search(session, filters, limit))
+    return [job_views.offer_view(offer) for offer in found]
+
+
+def _gpu(text: str | None) -> GpuRequest | None:
+    try:
+        return parse_gpu(text) if text is not None else None
+    except ValueError as error:
+        raise InvalidInput(f"gpu: {error}") from None
+
+
+def _price(text: str | None) -> int | None:
+    try:
+        return parse_usdc(text) if text is not None else None
+    except ValueError as error:
+        raise InvalidInput(f"max_price: {error}") from None

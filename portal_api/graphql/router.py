@@ -1,0 +1,65 @@
+"""The address of GraphQL: POST for queries and mutations, graphql-transport-ws for subscriptions, nothing by GET."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+from cross_web import HTTPException
+from fastapi import Request, Response
+from strawberry.exceptions import ConnectionRejectionError
+from strawberry.fastapi import GraphQLRouter
+from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
+from strawberry.types.unset import UNSET, UnsetType
+
+from market.errors import MarketError
+from portal_api.graphql.context import GraphContext, context_of
+from portal_api.graphql.schema import create_schema
+from portal_api.problems import Malformed
+
+INIT_SECONDS = 10
+SUBSCRIPTIONS_PER_CONNECTION_MAX = 50
+
+
+class PortalGraphQL(GraphQLRouter[GraphContext, None]):
+    """strawberry's router, with problems instead of plain text and the credential checked at connection_init."""
+
+    async def run(self, request: Any, context: Any = UNSET, root_value: Any = UNSET) -> Any:
+        try:
+            return await super().run(request, context, root_value)
+        except HTTPException as error:
+            raise Malformed(f"GraphQL: {error.reason}") from None
+
+    async def get_sub_response(self, request: Request) -> Response:
+        # The one that strawberry keeps on the router belongs to whichever request came last.
+        return Response()
+
+    def parse_json(self, data: str | bytes) -> Any:
+        try:
+            value = json.loads(data)
+        except (ValueError, RecursionError):
+            raise Malformed("the body is not JSON") from None
+        if not isinstance(value, dict | list):
+            raise Malformed("the body is a JSON object with `query`, and `variables` if it has any")
+        return value
+
+    async def on_ws_connect(self, context: GraphContext) -> UnsetType | dict[str, object] | None:
+        context.adopt(context.connection_params)
+        try:
+            await context.member()
+        except MarketError:
+            raise ConnectionRejectionError from None
+        return UnsetType()
+
+
+def create_router() -> PortalGraphQL:
+    return PortalGraphQL(
+        create_schema(),
+        path="/graphql",
+        graphql_ide=None,
+        allow_queries_via_get=False,
+        subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL],
+        connection_init_wait_timeout=timedelta(seconds=INIT_SECONDS),
+        max_subscriptions_per_connection=SUBSCRIPTIONS_PER_CONNECTION_MAX,
+        context_getter=context_of,
+        tags=["graphql"],
+    )

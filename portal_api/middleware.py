@@ -1,0 +1,102 @@
+"""What surrounds every request: its number, the bound of its body, the headers of its answer, the end of any fault."""
+
+import time
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from market.customer_api import Problem
+from market.ids import new_id
+from portal_api.problems import internal_problem, problem_of, problem_response, refusal_of
+
+log = structlog.get_logger(__name__)
+REQUEST_ID_HEADER = "X-Request-Id"
+
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+HSTS = "max-age=31536000; includeSubDomains"
+
+
+class Envelope:
+    """Pure ASGI, so that streams pass through untouched. body_max_bytes: larger requests are answered 413."""
+
+    def __init__(self, app: ASGIApp, *, body_max_bytes: int, secure: bool) -> None:
+        self._app = app
+        self._body_max_bytes = body_max_bytes
+        self._headers = SECURITY_HEADERS | ({"Strict-Transport-Security": HSTS} if secure else {})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        request_id = new_id("req")
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            if scope["type"] == "http":
+                await self._answer(scope, receive, send, request_id)
+            else:
+                await self._app(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        started, began = 0, time.perf_counter()
+
+        async def send_enveloped(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers[REQUEST_ID_HEADER] = request_id
+                for name, value in self._headers.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            declared = Headers(scope=scope).get("content-length", "")
+            if declared.isdigit() and int(declared) > self._body_max_bytes:
+                await problem_response(self._too_large())(scope, receive, send_enveloped)
+            else:
+                await self._app(scope, self._bounded(receive), send_enveloped)
+        except Exception as error:
+            refusal = refusal_of(error)
+            if refusal is None:
+                log.exception("request_failed", method=scope["method"], path=scope["path"][:200])
+            if started:
+                # The status is out already: breaking the connection is the only honest end.
+                raise
+            problem = problem_of(refusal) if refusal else internal_problem(request_id)
+            await problem_response(problem)(scope, receive, send_enveloped)
+        finally:
+            spent_ms = round((time.perf_counter() - began) * 1000, 1)
+            log.debug("request", method=scope["method"], path=scope["path"][:200], status=started, ms=spent_ms)
+
+    def _bounded(self, receive: Receive) -> Receive:
+        taken = 0
+
+        async def receive_bounded() -> Message:
+            nonlocal taken
+            message = await receive()
+            if message["type"] == "http.request":
+                taken += len(message.get("body", b""))
+                if taken > self._body_max_bytes:
+                    # The framework lets this one type through while it reads a body.
+                    raise HTTPException(413, self._too_large().detail)
+            return message
+
+        return receive_bounded
+
+    def _too_large(self) -> Problem:
+        return Problem(
+            type="urn:gridbay:problem:too_large",
+            title="Content Too Large",
+            status=413,
+            detail=f"the body is larger than {self._body_max_bytes} bytes, the most this address takes",
+            code="too_large",
+            remedy="send large things by the signed URLs of the storage",
+        )

@@ -1,0 +1,30 @@
+"""The market's offers."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from market.customer_api import PAGE_MAX, OfferView
+from market.resources import Unit
+from portal_api import customer_jobs
+from portal_api.identity.principals import SignedInMember
+from portal_api.portal import PortalDep
+
+router = APIRouter(prefix="/v1/offers", tags=["offers"])
+
+
+@router.get("")
+async def search_offers(
+    portal: PortalDep,
+    _: SignedInMember,
+    *,
+    gpu: Annotated[str | None, Query(max_length=80, description="H100, H100:80GB:2, 24GB.., 24GB..48GB:2")] = None,
+    max_price: Annotated[str | None, Query(max_length=20, description="USDC for one unit and hour")] = None,
+    unit: Unit | None = None,
+    simulated: Annotated[bool | None, Query(description="only simulated ones, or only real ones")] = None,
+    limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = PAGE_MAX,
+) -> list[OfferView]:
+    """Offers of nodes that are heard now, cheapest first, free or not."""
+    return await customer_jobs.search_offers(
+        portal, gpu=gpu, max_price=max_price, unit=unit, simulated=simulated, limit=limit
+    )

@@ -1,0 +1,184 @@
+"""Submitting jobs: key, plan, first window and queue in one transaction, for as many submissions as have gathered."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from billing import funding
+from billing.funding import JobTerms
+from billing.windows import Limits, Rate, next_window
+from infra.ground import Ground
+from market.customer_api import PlanView, SubmitRequest
+from market.errors import FieldError, InvalidInput, MarketError
+from market.ids import new_id
+from market.resources import Unit
+from market.specs import InvalidSpec, JobSpec, parse_job_spec
+from market.states import Reason
+from portal_api import job_views
+from portal_api.identity import customer_secrets, idempotency
+from portal_api.identity.idempotency import Answered, Intent
+from scheduler import jobs, quotes, workdirs
+from scheduler.jobs import NewJob
+from scheduler.quotes import Plan
+
+ROUTE = "submit_job"
+CREATED = 201
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A checked request. intent.owner is the organization."""
+
+    intent: Intent
+    spec: JobSpec
+    workdir_sha256: str | None
+
+    @property
+    def organization_id(self) -> str:
+        return self.intent.owner
+
+
+def read_request(request: SubmitRequest) -> JobSpec:
+    """The specification of a request; the pointers of its faults begin at the request's body. Raises InvalidSpec."""
+    try:
+        spec = parse_job_spec(request.spec)
+    except InvalidSpec as error:
+        raise _below_spec(error) from None
+    if spec.workdir is not None and request.workdir_sha256 is None:
+        detail = "the archive of the working directory was not sent; declare and upload it first"
+        raise InvalidSpec(detail, errors=[FieldError("/workdir_sha256", detail)])
+    return spec
+
+
+def submission_of(organization_id: str, key: str, request: SubmitRequest) -> Submission:
+    """Raises InvalidSpec."""
+    spec = read_request(request)
+    body = json.dumps(request.model_dump(mode="json"), sort_keys=True, ensure_ascii=True).encode()
+    intent = Intent(organization_id, ROUTE, key, idempotency.body_digest(body))
+    return Submission(intent, spec, request.workdir_sha256)
+
+
+def plan_job(session: Session, base: Ground, organization_id: str, request: SubmitRequest) -> PlanView:
+    """What a job would get and cost; nothing is stored. Raises NoOffer, InvalidSpec."""
+    spec = read_request(request)
+    plan = quotes.plan(session, spec, organization_id)
+    rate = Rate(plan.quantity_milli, plan.price_limit_microusd_per_unit_hour)
+    longest = Limits(base.settings.window_seconds, spec.max_duration, spec.budget.max_total, 2**62)
+    window = next_window(rate, longest)
+    return job_views.plan_view(plan, 0 if isinstance(window, Reason) else window.amount_microusd)
+
+
+class SubmissionBatches:
+    """The work of a batch. What is wrong with one submission alone is its outcome and leaves the others be."""
+
+    def __init__(self, base: Ground) -> None:
+        self._base = base
+
+    def __call__(self, submissions: list[Submission]) -> Sequence[Answered | BaseException]:
+        now = self._base.clock.now()
+        with self._base.database.transaction() as session:
+            verdicts = idempotency.claim(session, [item.intent for item in submissions])
+            fresh = _first_of_each(submissions, verdicts)
+            made = self._make(session, fresh, now)
+            answers = [(fresh[name].intent, made[name]) for name in fresh]
+            idempotency.remember(
+                session, [(intent, answer) for intent, answer in answers if isinstance(answer, Answered)], now
+            )
+        return [_outcome(item, verdict, made, fresh) for item, verdict in zip(submissions, verdicts, strict=True)]
+
+    def _make(
+        self, session: Session, fresh: Mapping[tuple[str, str, str], Submission], now: datetime
+    ) -> dict[tuple[str, str, str], Answered | BaseException]:
+        """Plan, fund and queue; by the intent's name, the answer or the refusal."""
+        made: dict[tuple[str, str, str], Answered | BaseException] = {}
+        planned: dict[tuple[str, str, str], tuple[Submission, Plan, str]] = {}
+        plans = quotes.plans(session, [(item.spec, item.organization_id) for item in fresh.values()]) if fresh else []
+        for (name, item), plan in zip(fresh.items(), plans, strict=True):
+            refusal = plan if isinstance(plan, MarketError) else self._refusal(session, item, now)
+            if refusal is not None:
+                made[name] = refusal
+            elif not isinstance(plan, MarketError):
+                planned[name] = (item, plan, new_id("job"))
+        terms = [_terms(item, plan, job_id) for item, plan, job_id in planned.values()]
+        windows = funding.open_jobs(session, terms, now, self._base.settings) if terms else []
+        new_jobs = [
+            _new_job(item, plan, job_id, window.seconds)
+            for (item, plan, job_id), window in zip(planned.values(), windows, strict=True)
+        ]
+        jobs.submit(session, new_jobs, now)
+        views = job_views.load(session, [(item.organization_id, job_id) for item, _, job_id in planned.values()])
+        for name, (item, _, job_id) in planned.items():
+            made[name] = Answered(CREATED, views[item.organization_id, job_id].model_dump(mode="json"))
+        return made
+
+    def _refusal(self, session: Session, item: Submission, now: datetime) -> MarketError | None:
+        """What else a job needs that is not there: its secrets, its working directory."""
+        try:
+            customer_secrets.require(session, item.organization_id, item.spec.secrets)
+            if item.workdir_sha256 is not None:
+                workdirs.require(session, self._base.storage, item.organization_id, item.workdir_sha256, now)
+        except InvalidInput as error:
+            return _below_spec(error) if error.errors else error
+        except MarketError as error:
+            return error
+        return None
+
+
+def _first_of_each(
+    submissions: Sequence[Submission], verdicts: Sequence[Answered | Exception | None]
+) -> dict[tuple[str, str, str], Submission]:
+    first: dict[tuple[str, str, str], Submission] = {}
+    for item, verdict in zip(submissions, verdicts, strict=True):
+        if verdict is None:
+            first.setdefault(item.intent.name, item)
+    return first
+
+
+def _outcome(
+    item: Submission,
+    verdict: Answered | Exception | None,
+    made: Mapping[tuple[str, str, str], Answered | BaseException],
+    fresh: Mapping[tuple[str, str, str], Submission],
+) -> Answered | BaseException:
+    if verdict is not None:
+        return verdict
+    first, answer = fresh[item.intent.name], made[item.intent.name]
+    if first is item or isinstance(answer, BaseException):
+        return answer
+    try:
+        idempotency.same_body(first.intent, item.intent)
+    except InvalidInput as error:
+        return error
+    return Answered(answer.status, answer.body, replayed=True)
+
+
+def _terms(item: Submission, plan: Plan, job_id: str) -> JobTerms:
+    return JobTerms(
+        job_id=job_id,
+        organization_id=item.organization_id,
+        unit=Unit(plan.unit),
+        quantity_milli=plan.quantity_milli,
+        price_limit_microusd_per_unit_hour=plan.price_limit_microusd_per_unit_hour,
+        max_total_microusd=item.spec.budget.max_total,
+        max_duration_seconds=item.spec.max_duration,
+    )
+
+
+def _new_job(item: Submission, plan: Plan, job_id: str, funded_seconds: int) -> NewJob:
+    return NewJob(
+        job_id=job_id,
+        organization_id=item.organization_id,
+        spec=item.spec,
+        workdir_sha256=item.workdir_sha256,
+        price_limit_microusd_per_unit_hour=plan.price_limit_microusd_per_unit_hour,
+        funded_seconds=funded_seconds,
+    )
+
+
+def _below_spec(error: InvalidInput) -> InvalidInput:
+    """The same refusal, its pointers seen from the request's body."""
+    errors = [FieldError(f"/spec{item.pointer}", item.detail) for item in error.errors]
+    return type(error)(error.detail, remedy=error.remedy, errors=errors)

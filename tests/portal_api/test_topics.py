@@ -1,0 +1,71 @@
+"""Topics: a wake-up reaches whoever waits for it, and a cache that is away costs time but no truth."""
+
+import asyncio
+import socket
+import time
+
+import redis
+
+from infra.wakeups import Waker
+from portal_api.topics import BLIND_SECONDS, Topics
+
+BOUND_SECONDS = 10.0
+
+
+async def _connected(topics: Topics) -> None:
+    topics.start()
+    deadline = time.monotonic() + BOUND_SECONDS
+    while not topics.connected and time.monotonic() < deadline:
+        await asyncio.sleep(0.01)
+    assert topics.connected
+
+
+def test_a_wake_up_reaches_its_waiters_and_nobody_else(valkey_url: str, cache: redis.Redis) -> None:
+    async def scenario() -> None:
+        topics = Topics(valkey_url)
+        await _connected(topics)
+        with topics.watch("job:1", "log:1") as mine, topics.watch("job:2") as other:
+            other.event.clear()
+            mine.event.clear()
+            Waker(cache)(["log:1", "node:9"])
+            assert await mine.wait(BOUND_SECONDS)
+            assert not other.event.is_set()
+        await topics.stop()
+
+    asyncio.run(scenario())
+
+
+def test_what_is_told_between_watching_and_waiting_is_not_missed() -> None:
+    async def scenario() -> None:
+        topics = Topics("redis://127.0.0.1:1")
+        topics.connected = True
+        with topics.watch("job:1") as watch:
+            topics.wake(["job:1"])
+            began = time.monotonic()
+            assert await watch.wait(BOUND_SECONDS)
+            assert time.monotonic() - began < BLIND_SECONDS
+            assert not await watch.wait(0.01), "a nudge is used up by the look it caused"
+
+    asyncio.run(scenario())
+
+
+def test_a_watch_that_is_left_leaves_nothing_behind() -> None:
+    topics = Topics("redis://127.0.0.1:1")
+    with topics.watch("job:1"), topics.watch("job:1", "job:2"):
+        assert set(topics._watches) == {"job:1", "job:2"}
+    assert topics._watches == {}
+
+
+def test_without_the_cache_a_waiter_looks_again_soon() -> None:
+    async def scenario() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as closed:
+            port = closed.getsockname()[1]
+        topics = Topics(f"redis://127.0.0.1:{port}")
+        topics.start()
+        with topics.watch("job:1") as watch:
+            began = time.monotonic()
+            assert await watch.wait(BOUND_SECONDS), "told to look again, though nothing was heard"
+            assert time.monotonic() - began < BOUND_SECONDS / 2
+        await topics.stop()
+
+    asyncio.run(scenario())
