@@ -65,10 +65,9 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session that only reads; nothing it does is kept."""
+        """A session that only reads; nothing it does is kept. What it loaded may be used afterwards."""
         with self._sessions() as session:
             yield session
-            session.rollback()
 
     def dispose(self) -> None:
         self.engine.dispose()

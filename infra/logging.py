@@ -5,6 +5,8 @@ import sys
 
 import structlog
 
+TRACEBACK_FRAMES_MAX = 20
+
 
 def configure_logging(process: str, level: str = "INFO") -> None:
     """Send structlog and the standard library's logging to standard error as JSON lines of this process."""
@@ -24,7 +26,10 @@ def configure_logging(process: str, level: str = "INFO") -> None:
         foreign_pre_chain=shared,
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            structlog.processors.dict_tracebacks,
+            # Never the frames' locals: credentials and customers' secrets live there.
+            structlog.processors.ExceptionRenderer(
+                structlog.tracebacks.ExceptionDictTransformer(show_locals=False, max_frames=TRACEBACK_FRAMES_MAX)
+            ),
             structlog.processors.JSONRenderer(),
         ],
     )

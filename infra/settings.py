@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -42,6 +42,8 @@ class Settings(BaseSettings):
     fee_basis_points: int = Field(default=500, ge=0, le=10_000)
     payout_min_microusd: int = Field(default=10_000, ge=1)
     signed_url_seconds: int = 3600
+    worker_pool: Literal["prefork", "threads"] = "prefork"
+    worker_concurrency: int = Field(default=2, ge=1, le=64)
     log_level: str = "INFO"
 
     @field_validator("solana_rpc_urls", mode="before")

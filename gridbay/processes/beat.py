@@ -3,18 +3,20 @@
 import tempfile
 from pathlib import Path
 
+import structlog
+
 from gridbay.processes.contexts import TASKS
 from infra.bus.tasks import app
 from infra.ground import ground
 from infra.logging import configure_logging
+
+log = structlog.get_logger(__name__)
 
 
 def main() -> None:
     """Tick until told to stop. The schedule file is scratch: every interval begins anew at a start."""
     level = ground().settings.log_level
     configure_logging("beat", level)
+    log.info("ticking", task_modules=len(TASKS))
     with tempfile.TemporaryDirectory(prefix="gridbay-beat-") as folder:
-        app.Beat(loglevel=level, schedule=str(Path(folder) / "schedule"), quiet=True).run()
-
-
-assert TASKS
+        app.Beat(loglevel="WARNING", schedule=str(Path(folder) / "schedule"), quiet=True).run()

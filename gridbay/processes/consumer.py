@@ -5,7 +5,6 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from billing import usage
-from gridbay.processes.contexts import TABLES
 from gridbay.processes.signals import stop_event
 from infra.bus.usage import UsageMessage
 from infra.ground import Ground, ground
@@ -19,7 +18,6 @@ def main() -> None:
     """Merge until told to stop. A database or bus that is away is waited for; only what is durable is acknowledged."""
     base = ground()
     configure_logging("consumer", base.settings.log_level)
-    log.info("consuming", tables=len(TABLES))
     stop = stop_event()
     while not stop.is_set():
         try:

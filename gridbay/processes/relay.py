@@ -1,9 +1,7 @@
-"""The outbox relay: due deliveries and wake-ups from the database to the broker."""
+"""The outbox relay: due deliveries and wake-ups from the database to the broker. It needs only the ground."""
 
 import redis
-import structlog
 
-from gridbay.processes.contexts import TASKS
 from gridbay.processes.signals import stop_event
 from infra.bus.tasks import send
 from infra.ground import ground
@@ -12,14 +10,12 @@ from infra.outbox.relay import Relay, SendWake
 from infra.outbox.tasks import DELIVER
 
 MERGE_MS = 1_000
-log = structlog.get_logger(__name__)
 
 
 def main() -> None:
     """Relay until told to stop."""
     base = ground()
     configure_logging("relay", base.settings.log_level)
-    log.info("relaying", tasks=len(TASKS))
     relay = Relay(base.database, base.clock, send_due=_send_due, send_wake=_merged(base.cache))
     relay.run(stop_event())
     base.database.dispose()

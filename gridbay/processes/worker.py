@@ -1,29 +1,28 @@
 """The Celery worker: runs the contexts' tasks; placement has a queue of its own and one round at a time."""
 
+import structlog
 from celery.signals import worker_process_init
 
 from gridbay.processes.contexts import TASKS
-from infra.bus.tasks import DEFAULT_QUEUE, PLACE_QUEUE, app
+from infra.bus.tasks import QUEUES, app
 from infra.ground import ground
 from infra.logging import configure_logging
 
-CONCURRENCY = 2
+log = structlog.get_logger(__name__)
 
 
 def main() -> None:
-    """Work until told to stop; a task under way is finished first."""
-    level = ground().settings.log_level
-    configure_logging("worker", level)
+    """Work until told to stop; a task under way is finished first. Threads are lighter, processes bound its time."""
+    config = ground().settings
+    configure_logging("worker", config.log_level)
+    log.info("working", task_modules=len(TASKS), pool=config.worker_pool)
     worker_process_init.connect(_after_fork)
     app.set_default()
-    queues = f"{PLACE_QUEUE},{DEFAULT_QUEUE}"
-    arguments = ["worker", "--queues", queues, "--concurrency", str(CONCURRENCY), "--loglevel", level]
+    arguments = ["worker", "--queues", ",".join(QUEUES), "--pool", config.worker_pool]
+    arguments += ["--concurrency", str(config.worker_concurrency), "--loglevel", "WARNING"]
     app.worker_main([*arguments, "--without-gossip", "--without-mingle", "--without-heartbeat"])
 
 
 def _after_fork(**_: object) -> None:
     """A child makes connections of its own."""
     ground.cache_clear()
-
-
-assert TASKS

@@ -12,7 +12,10 @@ from kombu import Queue
 
 from infra.settings import Settings, settings
 
-DEFAULT_QUEUE, PLACE_QUEUE = "default", "place"
+DEFAULT_QUEUE = "default"
+PLACE_QUEUE = "scheduler.place"
+"""A task with a queue of its own has the queue's name, so that whoever sends it needs nothing of its package."""
+QUEUES = (DEFAULT_QUEUE, PLACE_QUEUE)
 TASK_SECONDS_MAX = 25
 VISIBILITY_SECONDS = 30
 
@@ -23,7 +26,7 @@ def create_app(config: Settings) -> Celery:
     quorum = {"x-queue-type": "quorum"} if broker.startswith("amqp") else {}
     app = Celery("gridbay", broker=broker)
     app.conf.update(
-        task_queues=[Queue(name, routing_key=name, queue_arguments=quorum) for name in (DEFAULT_QUEUE, PLACE_QUEUE)],
+        task_queues=[Queue(name, routing_key=name, queue_arguments=quorum) for name in QUEUES],
         task_default_queue=DEFAULT_QUEUE,
         task_acks_late=True,
         task_reject_on_worker_lost=True,
@@ -71,7 +74,6 @@ def task(name: str, *, queue: str = DEFAULT_QUEUE, every: float | None = None) -
     return declare
 
 
-def send(name: str, *arguments: Any, queue: str | None = None) -> None:
+def send(name: str, *arguments: Any) -> None:
     """Put a task on the broker by its name."""
-    declared = app.tasks.get(name)
-    app.send_task(name, args=arguments, queue=queue or (declared.queue if declared else DEFAULT_QUEUE))
+    app.send_task(name, args=arguments, queue=name if name in QUEUES else DEFAULT_QUEUE)

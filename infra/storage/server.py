@@ -1,4 +1,4 @@
-"""The HTTP face of local storage: signed PUT and GET, streamed, in a process of its own; nothing large passes the portal."""
+"""The HTTP face of local storage: signed PUT and GET, streamed, in a process of its own beside the portal."""
 
 import mimetypes
 from collections.abc import AsyncIterator
