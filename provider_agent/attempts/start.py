@@ -99,7 +99,7 @@ async def _fetch_workdir(attempt: Attempt, order: AttemptOrder) -> None:
 
 async def _write_order(attempt: Attempt, order: AttemptOrder) -> None:
     record = attempt.record
-    devices = await in_thread(attempt.means.gpus.device_files, record.gpu_uuids)
+    devices = await in_thread(_devices, attempt)
     request = Request(
         attempt_id=record.attempt_id,
         argv=("bash", "-c", order.run),
@@ -107,7 +107,7 @@ async def _write_order(attempt: Attempt, order: AttemptOrder) -> None:
         slot=record.slot,
         limits=Limits(cpus=record.cpu_milli / 1000, memory_bytes=record.memory_bytes),
         environment=command_environment(order, record.gpu_uuids),
-        devices=tuple(Path(device) for device in devices),
+        devices=devices,
     )
     command = await in_thread(attempt.means.sandbox.prepare, request)
     minder_order = orders.Order(
@@ -124,6 +124,15 @@ async def _write_order(attempt: Attempt, order: AttemptOrder) -> None:
     except OSError:
         await in_thread(attempt.means.sandbox.clean_up, minder_order)
         raise
+
+
+def _devices(attempt: Attempt) -> tuple[Path, ...]:
+    """The files of the leased GPUs; a job without its card would only fail later, and at its customer's cost."""
+    devices = tuple(Path(device) for device in attempt.means.gpus.device_files(attempt.record.gpu_uuids))
+    for device in devices:
+        if not device.exists():
+            raise CannotStart(NODES_FAULT, f"the leased GPU's file {device} is not there")
+    return devices
 
 
 async def _persist(attempt: Attempt, ask: Callable[[], Awaitable[_Answer]]) -> _Answer:

@@ -16,7 +16,7 @@ from provider_agent.attempts.threads import in_thread
 from provider_agent.minder import control, layout, orders
 
 TICK_SECONDS = 0.25
-LATE_NS = 5_000_000_000
+LATE_NS = 3_000_000_000
 """A minder this late with a kill it owes is stopped or stuck, and is killed in its turn."""
 
 

@@ -1,5 +1,6 @@
 """A customer's archive unpacked so that nothing of it can land outside its folder or fill the node."""
 
+import errno
 import gzip
 import os
 import tarfile
@@ -14,6 +15,8 @@ DEPTH_MAX = 64
 HEADER_READ_MAX_BYTES = 1024 * 1024
 """tarfile reads an entry's extended header at once and whole: a crafted one would be as large as memory."""
 _PIECE_BYTES = 256 * 1024
+_ARCHIVES_FAULTS = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
+"""What goes wrong on disk because of what the archive says: one name for two things, names no disk takes."""
 
 
 class BadArchive(InvalidInput):
@@ -34,8 +37,10 @@ def unpack(archive: Path, folder: Path, *, bytes_max: int) -> None:
                 _unpack_entries(tar, folder, bytes_max)
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, UnicodeError, ValueError) as error:
         raise BadArchive(f"the archive cannot be read: {error}") from error
-    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        raise BadArchive(f"the archive names {error.filename} twice, as different things") from error
+    except OSError as error:
+        if error.errno not in _ARCHIVES_FAULTS:
+            raise
+        raise BadArchive(f"the archive cannot be unpacked: {error.strerror} ({error.filename})"[:300]) from error
 
 
 class _BoundedReads:

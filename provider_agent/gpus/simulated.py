@@ -79,9 +79,8 @@ def _devices(expression: str, public_key: str) -> list[GpuFacts]:
 
 
 def _device(model: Model, index: int, public_key: str) -> GpuFacts:
-    plain_name = re.sub(r"[^A-Za-z0-9]+", "-", public_key)[:32].strip("-")
     return GpuFacts(
-        uuid=f"SIM-{plain_name}-{index}",
+        uuid=f"SIM-{public_key[:16]}-{index}",
         index=index,
         model=model.name,
         memory_bytes=model.memory_bytes,

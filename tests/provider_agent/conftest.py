@@ -1,0 +1,38 @@
+"""A far side, and agents in processes of their own that are gone when the test is over, with all their minders."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from agent_process import AgentProcess
+from far_side import JOIN_TOKEN, FarSide, serving
+
+from provider_agent.join import Offering, join
+
+
+@pytest.fixture
+def far() -> Iterator[FarSide]:
+    with serving(FarSide()) as far:
+        yield far
+
+
+@pytest.fixture
+def joined(far: FarSide, tmp_path: Path) -> Iterator[Callable[..., AgentProcess]]:
+    """Makes joined state folders."""
+    agents: list[AgentProcess] = []
+
+    def make(**offering: str) -> AgentProcess:
+        state = tmp_path / f"agent-{len(agents)}"
+        join(state, far.url, JOIN_TOKEN, Offering(name="test", **offering), sandbox="bubblewrap")
+        agents.append(AgentProcess(state))
+        return agents[-1]
+
+    yield make
+    for agent in agents:
+        agent.close()
+
+
+@pytest.fixture
+def agent(joined: Callable[..., AgentProcess]) -> AgentProcess:
+    """A running agent."""
+    return joined().start()
