@@ -51,6 +51,7 @@ def open_jobs(
     """As open_job, for all or none of them."""
     window_seconds = (config or settings()).window_seconds
     balances = _lock_organizations(session, [job.organization_id for job in jobs])
+    rows: list[JobTermsRow] = []
     opened: list[HoldRow] = []
     for job in jobs:
         account = accounts.available(job.organization_id)
@@ -58,8 +59,9 @@ def open_jobs(
         limits = Limits(window_seconds, job.max_duration_seconds, job.max_total_microusd, balances[account])
         hold = holds.open_hold(row, 1, 0, _require_first(_rate(row), limits), now)
         balances[account] -= hold.amount_microusd
-        session.add(row)
+        rows.append(row)
         opened.append(hold)
+    session.add_all(rows)
     session.flush()
     session.add_all(opened)
     session.flush()

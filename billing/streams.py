@@ -170,7 +170,7 @@ def _stream_counts(session: Session, lease_ids: Set[str]) -> Counter[str]:
     """How many streams each lease has."""
     lease_id = ReadingStreamRow.lease_id
     rows = session.execute(select(lease_id, func.count()).where(lease_id.in_(lease_ids)).group_by(lease_id))
-    return Counter(dict(rows.tuples().all()))
+    return Counter(dict(iter(rows)))
 
 
 def _unknown_counts(session: Session, node_ids: Set[str]) -> Counter[str]:
@@ -178,7 +178,7 @@ def _unknown_counts(session: Session, node_ids: Set[str]) -> Counter[str]:
     node_id = ReadingStreamRow.node_id
     known = exists().where(MeteredLeaseRow.lease_id == ReadingStreamRow.lease_id)
     rows = session.execute(select(node_id, func.count()).where(node_id.in_(node_ids), ~known).group_by(node_id))
-    return Counter(dict(rows.tuples().all()))
+    return Counter(dict(iter(rows)))
 
 
 def _later(session: Session, stream_ids: Sequence[str]) -> Iterable[ReadingRow]:
