@@ -6,6 +6,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from gridbay.client.downloads import download
 from gridbay.client.patience import OnRetry
 from gridbay.client.streams import LogPosition, follow_job, follow_log, wait_until
@@ -132,7 +134,8 @@ class Gridbay:
 
     def outputs(self, job_id: str) -> list[OutputView]:
         """The files a job left, with signed URLs that are good for a while."""
-        return list(self._pages(f"/v1/jobs/{job_id}/outputs", Page[OutputView], {}))
+        answer = self._transport.request("GET", f"/v1/jobs/{job_id}/outputs")
+        return TypeAdapter(list[OutputView]).validate_json(answer.content)
 
     def download_outputs(self, job_id: str, folder: Path) -> list[Path]:
         """Fetch every output into the folder, checked against its hash; where each of them lies now."""
@@ -167,7 +170,8 @@ class Gridbay:
         self._transport.request("PUT", f"/v1/secrets/{name}", json=body)
 
     def secret_names(self) -> list[str]:
-        return list(self._pages("/v1/secrets", Page[str], {}))
+        answer = self._transport.request("GET", "/v1/secrets").json()
+        return [str(name) for name in answer["names"]]
 
     def remove_secret(self, name: str) -> None:
         self._transport.request("DELETE", f"/v1/secrets/{name}")

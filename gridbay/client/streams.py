@@ -18,8 +18,8 @@ QUIET_SECONDS = 5.0
 COME_BACK_SECONDS = 1.0
 
 
-class Quiet(Exception):
-    """A stream that had nothing to say for as long as its reader wanted to rest."""
+class TimeIsUp(Exception):
+    """A stream's reader wants to rest no longer."""
 
 
 class WaitedTooLong(Unavailable):
@@ -66,13 +66,13 @@ def follow_log(
             yield fresh
 
 
-def follow_job(transport: Transport, job_id: str, *, quiet_seconds: float | None = None) -> Iterator[JobView]:
+def follow_job(transport: Transport, job_id: str, *, until: float | None = None) -> Iterator[JobView]:
     """The job at each change, the same one never twice in a row; ends after it is final and billed.
 
-    quiet_seconds: raise Quiet when nothing came for so long.
+    until: the moment (time.monotonic) at which to raise TimeIsUp, some seconds late at most.
     """
     last: JobView | None = None
-    for event in _events(transport, f"/v1/jobs/{job_id}/events", {}, _Reached(None), quiet_seconds):
+    for event in _events(transport, f"/v1/jobs/{job_id}/events", {}, _Reached(None), until=until):
         if not event.data:
             continue
         job = _read(JobView, event.data)
@@ -85,19 +85,16 @@ def follow_job(transport: Transport, job_id: str, *, quiet_seconds: float | None
 
 def wait_until(transport: Transport, job_id: str, *, timeout_seconds: float | None, billed: bool) -> JobView:
     """The job once it is over, and billed if that is asked for."""
-    deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-    while True:
-        left = QUIET_SECONDS if deadline is None else min(QUIET_SECONDS, deadline - time.monotonic())
-        if left <= 0:
-            raise WaitedTooLong(
-                f"{job_id} is not over after {timeout_seconds:g} s; it goes on", remedy=f"gridbay logs -f {job_id}"
-            )
-        try:
-            for job in follow_job(transport, job_id, quiet_seconds=left):
-                if job.state.final and (job.billed or not billed):
-                    return job
-        except Quiet:
-            continue
+    until = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+    try:
+        for job in follow_job(transport, job_id, until=until):
+            if job.state.final and (job.billed or not billed):
+                return job
+    except TimeIsUp:
+        pass
+    raise WaitedTooLong(
+        f"{job_id} is not over after {timeout_seconds:g} s; it goes on", remedy=f"gridbay logs -f {job_id}"
+    )
 
 
 Answer = TypeVar("Answer", bound=BaseModel)
@@ -132,8 +129,8 @@ def _events(
     path: str,
     params: Mapping[str, Any],
     reached: _Reached,
-    quiet_seconds: float | None = None,
     *,
+    until: float | None = None,
     endless: bool = True,
 ) -> Iterator[ServerSentEvent]:
     """Events: a broken stream is taken up again where it was, as long as the patience lasts.
@@ -142,11 +139,12 @@ def _events(
     """
     patience = transport.patience()
     while True:
+        silence = _silence(until)
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": str(reached.place)} if reached.place else {})
         failure: MarketError = Unavailable(f"{path} ended early", remedy="ask again")
         after: float | None = COME_BACK_SECONDS
         try:
-            with transport.stream(path, headers=headers, params=params, silence_seconds=quiet_seconds) as response:
+            with transport.stream(path, headers=headers, params=params, silence_seconds=silence) as response:
                 for event in EventSource(response).iter_sse():
                     patience.restored()
                     yield event
@@ -156,11 +154,19 @@ def _events(
             failure, after = refused.error, refused.after_seconds
         except SSEError as error:
             raise Unavailable(f"{path} does not answer with events: {error}") from None
-        except httpx.ReadTimeout as error:
-            if quiet_seconds is not None:
-                raise Quiet from None
-            failure, after = transport.unreachable(error), None
         except httpx.TransportError as error:
+            if until is not None and isinstance(error, httpx.ReadTimeout):
+                continue
             failure, after = transport.unreachable(error), None
         if not patience.wait(failure.detail, after):
             raise failure
+
+
+def _silence(until: float | None) -> float | None:
+    """How long a stream may say nothing before its reader looks at the clock. Raises TimeIsUp."""
+    if until is None:
+        return None
+    left = until - time.monotonic()
+    if left <= 0:
+        raise TimeIsUp
+    return min(left, QUIET_SECONDS)

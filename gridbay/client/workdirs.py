@@ -75,6 +75,7 @@ def pack(folder: Path, *, max_bytes: int = WORKDIR_MAX_BYTES) -> Iterator[Archiv
         size = file.tell()
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0)
         files = [entry for entry in entries if stat.S_ISREG(entry.mode)]
         yield Archive(file, digest, size, len(files), sum(entry.size_bytes for entry in files))
 
@@ -105,13 +106,13 @@ def _entries(root: Path) -> Iterator[_Entry]:
     for place, folders, files in os.walk(root, onerror=_unreadable):
         here = Path(place)
         relative = here.relative_to(root)
+        if relative.parts and not folders and not files:
+            yield _Entry(here, relative.as_posix(), stat.S_IFDIR | 0o755, 0)
         links = [name for name in folders if (here / name).is_symlink()]
         # As in git, nothing below a folder that is left out can be taken back.
         folders[:] = [
             name for name in folders if name not in links and not rules.match_file(f"{(relative / name).as_posix()}/")
         ]
-        if relative.parts and not folders and not files and not links:
-            yield _Entry(here, relative.as_posix(), stat.S_IFDIR | 0o755, 0)
         for name in files + links:
             inner = (relative / name).as_posix()
             if not rules.match_file(inner):
