@@ -6,6 +6,7 @@ from datetime import datetime
 
 import numpy as np
 from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from infra.outbox import wake
@@ -192,7 +193,7 @@ def _latest(session: Session, node: Node, unit: Unit) -> list[Offer]:
     newest = (
         select(Offer)
         .where(Offer.node_id == node.id, Offer.unit == unit)
-        .distinct(Offer.model)
+        .ext(distinct_on(Offer.model))
         .order_by(Offer.model, Offer.ended_at.is_(None).desc(), Offer.started_at.desc(), Offer.id.desc())
     )
     return list(session.scalars(newest))
