@@ -23,6 +23,8 @@ STEADY_SECONDS = 2.0
 # -P keeps the working directory off the import path.
 PYTHON = (sys.executable, "-P", "-m")
 GRIDBAY = (*PYTHON, "gridbay.cli.main")
+# What suits one machine and its owner: threads instead of worker processes, and payouts of any size.
+SMALL = {"GRIDBAY_WORKER_POOL": "threads", "GRIDBAY_WORKER_CONCURRENCY": "4", "GRIDBAY_PAYOUT_MIN_MICROUSD": "1"}
 
 
 def market(state: MarketState, ports: Mapping[str, int], *, with_agent: bool) -> Tree:
@@ -103,6 +105,7 @@ def _environment(state: MarketState, ports: Mapping[str, int]) -> dict[str, str]
     keys = chain_keys(state.folder("chain"))
     return {
         **_clean_environment(),
+        **SMALL,
         # Further settings of the operator go to the control plane, below what the state folder decides.
         **{name: value for name, value in os.environ.items() if name.startswith("GRIDBAY_")},
         "GRIDBAY_EMBEDDED": "1",
