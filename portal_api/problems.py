@@ -42,6 +42,9 @@ MALFORMED_STATUS = 400
 MALFORMED_CODES = frozenset({"malformed_body", "idempotency_key_missing"})
 """Refusals of kind INVALID whose request could not even be read: these say 400."""
 
+SOON_OVER_CODES = frozenset({"idempotency_key_in_flight"})
+"""Conflicts that end by themselves in a moment."""
+
 _CODES = {
     400: "malformed_body",
     404: "no_such_route",
@@ -89,7 +92,7 @@ def problem_response(problem: Problem, headers: Mapping[str, str] | None = None)
     extra: dict[str, str] = dict(headers or {})
     if problem.status == STATUSES[Kind.UNAUTHENTICATED]:
         extra.setdefault("WWW-Authenticate", "Bearer")
-    if problem.status in (STATUSES[Kind.UNAVAILABLE], STATUSES[Kind.TOO_MANY]):
+    if problem.status in (STATUSES[Kind.UNAVAILABLE], STATUSES[Kind.TOO_MANY]) or problem.code in SOON_OVER_CODES:
         extra.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
     body = json.dumps(problem.model_dump(mode="json"), ensure_ascii=True)
     return Response(body, status_code=problem.status, media_type=PROBLEM_MEDIA_TYPE, headers=extra)

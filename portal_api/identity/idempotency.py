@@ -5,6 +5,7 @@ another transaction, is told to wait (409); one with another body is refused (42
 """
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,8 +15,9 @@ from fastapi import Depends, Header
 from sqlalchemy import bindparam, delete, func, insert, select, tuple_
 from sqlalchemy.dialects.postgresql import ARRAY, BIGINT
 from sqlalchemy.orm import Session
+from starlette.responses import Response
 
-from market.customer_api import IDEMPOTENCY_HEADER
+from market.customer_api import IDEMPOTENCY_HEADER, IDEMPOTENT_REPLAY_HEADER
 from market.errors import Conflict, InvalidInput
 from portal_api.identity.tables import IdempotencyKey
 
@@ -62,6 +64,12 @@ class Answered:
     status: int
     body: Mapping[str, Any]
     replayed: bool = False
+
+    def response(self, location: str) -> Response:
+        """The answer over HTTP. Sorted, because the database keeps no order: a replay has the very same bytes."""
+        headers = {"Location": location} | ({IDEMPOTENT_REPLAY_HEADER: "true"} if self.replayed else {})
+        body = json.dumps(self.body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return Response(body, self.status, headers, media_type="application/json")
 
 
 async def required_key(

@@ -4,11 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from billing import bills, receipts
 from market.customer_api import (
-    IDEMPOTENT_REPLAY_HEADER,
     PAGE_MAX,
     CostView,
     JobView,
@@ -36,10 +35,7 @@ async def submit_job(
 ) -> Response:
     """Submit a job: its first window is held and it is queued, exactly once for each key."""
     answer = await customer_jobs.submit(portal, member.organization_id, key, request)
-    headers = {"Location": f"/v1/jobs/{answer.body['job_id']}"}
-    if answer.replayed:
-        headers[IDEMPOTENT_REPLAY_HEADER] = "true"
-    return JSONResponse(dict(answer.body), status_code=answer.status, headers=headers)
+    return answer.response(f"/v1/jobs/{answer.body['job_id']}")
 
 
 @router.post("/plan")

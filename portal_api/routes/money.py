@@ -3,11 +3,10 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Response
-from starlette.responses import JSONResponse
 
 from billing import balances, deposits
 from billing.deposits import Deposit
-from market.customer_api import IDEMPOTENT_REPLAY_HEADER, BalanceView, DepositRequest, DepositView, Money
+from market.customer_api import BalanceView, DepositRequest, DepositView, Money
 from market.errors import NotFound
 from market.ids import is_id
 from portal_api.identity import idempotency
@@ -47,10 +46,7 @@ async def request_deposit(
             now,
         )
     )
-    headers = {"Location": f"/v1/deposits/{answer.body['deposit_id']}"}
-    if answer.replayed:
-        headers[IDEMPOTENT_REPLAY_HEADER] = "true"
-    return JSONResponse(dict(answer.body), status_code=answer.status, headers=headers)
+    return answer.response(f"/v1/deposits/{answer.body['deposit_id']}")
 
 
 @router.get("/deposits/{deposit_id}")

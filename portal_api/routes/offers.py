@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from market.customer_api import PAGE_MAX, OfferView
+from market.customer_api import PAGE_MAX, OfferView, Page
 from market.resources import Unit
 from portal_api import customer_jobs
 from portal_api.identity.principals import SignedInMember
@@ -23,8 +23,9 @@ async def search_offers(
     unit: Unit | None = None,
     simulated: Annotated[bool | None, Query(description="only simulated ones, or only real ones")] = None,
     limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = PAGE_MAX,
-) -> list[OfferView]:
+) -> Page[OfferView]:
     """Offers of nodes that are heard now, cheapest first, free or not."""
-    return await customer_jobs.search_offers(
+    found = await customer_jobs.search_offers(
         portal, gpu=gpu, max_price=max_price, unit=unit, simulated=simulated, limit=limit
     )
+    return Page(items=found)

@@ -14,10 +14,11 @@ BOUND_SECONDS = 10.0
 
 async def _connected(topics: Topics) -> None:
     topics.start()
-    deadline = time.monotonic() + BOUND_SECONDS
-    while not topics.connected and time.monotonic() < deadline:
+    for _ in range(int(BOUND_SECONDS * 100)):
+        if topics.connected:
+            return
         await asyncio.sleep(0.01)
-    assert topics.connected
+    raise AssertionError("the topics never connected")
 
 
 def test_a_wake_up_reaches_its_waiters_and_nobody_else(valkey_url: str, cache: redis.Redis) -> None:
