@@ -211,7 +211,16 @@ def _field_errors(error: ValidationError) -> Iterator[FieldError]:
             message = _unknown(location)
         elif item["type"] == "missing":
             message = f"`{location[-1]}` is missing"
+        elif item["type"] == "string_pattern_mismatch":
+            message = _not_a_name(location)
         yield FieldError(pointer, message)
+
+
+def _not_a_name(location: list[int | str]) -> str:
+    if location == ["name"]:
+        return "write a name in small letters, digits, `.`, `_` and `-`, 63 at most"
+    named = f"`{location[-1]}`" if isinstance(location[-1], str) else "this"
+    return f"{named} is not the name of a variable: use letters, digits and `_`, no digit first"
 
 
 def _unknown(location: list[int | str]) -> str:
