@@ -4,8 +4,9 @@ from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
 from market.agent_api import Action, DesiredAttempt
@@ -28,16 +29,27 @@ def desired_state(session: Session, node_ids: Collection[str], now: datetime) ->
     # The version first: attempts read after it may be newer, which an agent mends at its next poll; never older.
     versions = session.execute(select(Node.id, Node.desired_version).where(Node.id.in_(node_ids))).all()
     rows = session.execute(
-        select(Attempt, Lease)
+        select(
+            Attempt.id,
+            Attempt.number,
+            Attempt.job_id,
+            Attempt.node_id,
+            Attempt.stop_reason,
+            Attempt.stop_at,
+            Lease.id.label("lease_id"),
+            Lease.held_until,
+            Lease.cpu_milli,
+            Lease.memory_bytes,
+            Lease.disk_bytes,
+        )
         .join(Lease, Lease.attempt_id == Attempt.id)
         .where(Attempt.node_id.in_(node_ids), Attempt.state.in_(LIVE), Lease.released_at.is_(None))
         .order_by(Attempt.id)
-        .execution_options(populate_existing=True)
     ).all()
-    gpus = _gpu_uuids(session, [lease.id for _, lease in rows])
+    gpus = _gpu_uuids(session, [row.lease_id for row in rows])
     attempts: dict[str, list[DesiredAttempt]] = defaultdict(list)
-    for attempt, lease in rows:
-        attempts[attempt.node_id].append(_desired(attempt, lease, gpus[lease.id], now))
+    for row in rows:
+        attempts[row.node_id].append(_desired(row, gpus[row.lease_id], now))
     return {node_id: NodeDesire(version, attempts[node_id]) for node_id, version in versions}
 
 
@@ -61,18 +73,18 @@ def _gpu_uuids(session: Session, lease_ids: list[str]) -> dict[str, list[str]]:
     return uuids
 
 
-def _desired(attempt: Attempt, lease: Lease, gpu_uuids: list[str], now: datetime) -> DesiredAttempt:
-    stopping = attempt.stop_at is not None and attempt.stop_at <= now
+def _desired(row: Row[*tuple[Any, ...]], gpu_uuids: list[str], now: datetime) -> DesiredAttempt:
+    stopping = row.stop_at is not None and row.stop_at <= now
     return DesiredAttempt(
-        attempt_id=attempt.id,
-        attempt_number=attempt.number,
-        job_id=attempt.job_id,
-        lease_id=lease.id,
+        attempt_id=row.id,
+        attempt_number=row.number,
+        job_id=row.job_id,
+        lease_id=row.lease_id,
         action=Action.STOP if stopping else Action.RUN,
-        stop_reason=attempt.stop_reason if stopping else None,
-        held_for_ms=max(0, milliseconds_between(now, lease.held_until)),
+        stop_reason=row.stop_reason if stopping else None,
+        held_for_ms=max(0, milliseconds_between(now, row.held_until)),
         gpu_uuids=gpu_uuids,
-        cpu_milli=lease.cpu_milli,
-        memory_bytes=lease.memory_bytes,
-        disk_bytes=lease.disk_bytes,
+        cpu_milli=row.cpu_milli,
+        memory_bytes=row.memory_bytes,
+        disk_bytes=row.disk_bytes,
     )

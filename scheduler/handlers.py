@@ -53,7 +53,9 @@ def funding_refused(session: Session, message: FundingRefused, now: datetime) ->
 
 def _extend(session: Session, job: Job, lease_id: str, until: datetime, now: datetime) -> None:
     work = _live(session, job, lease_id)
-    if work is not None and leases.extend(session, work.lease, until):
+    if work is None or stops.is_stuck(work, now):
+        return
+    if leases.extend(session, work.lease, until):
         stops.call_off(session, work, now)
 
 

@@ -14,6 +14,8 @@ from scheduler.work import BATCH_MAX, Work, lock_attempts
 
 LEAD_SHARE = 10
 """A planned stop leaves at most one part in ten of the lease for the job to end gracefully."""
+STOP_PATIENCE = timedelta(minutes=2)
+START_PATIENCE = timedelta(minutes=15)
 
 
 def ask(session: Session, wishes: Iterable[tuple[Work, Reason]], now: datetime) -> None:
@@ -54,6 +56,14 @@ def call_off(session: Session, work: Work, now: datetime) -> None:
     attempt.stop_reason = attempt.stop_at = None
     job.detail = ""
     changed(session, job)
+
+
+def is_stuck(work: Work, now: datetime) -> bool:
+    """Whether a live attempt has not started or not stopped for so long that its lease had better run out."""
+    job, attempt, lease = work
+    if job.state is JobState.STOPPING:
+        return attempt.stop_at is not None and now - attempt.stop_at > STOP_PATIENCE
+    return attempt.started_at is None and now - lease.granted_at > START_PATIENCE
 
 
 def ask_due(session: Session, now: datetime, limit: int = BATCH_MAX) -> int:

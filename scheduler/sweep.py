@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import select, text, update
+from sqlalchemy import Select, select, text
 from sqlalchemy.orm import Session
 
 from infra.settings import Settings
@@ -59,12 +59,9 @@ def mark_lost(session: Session, now: datetime, limits: Limits) -> list[str]:
         node.state, node.lost_at = NodeState.LOST, now
         node.revision += 1
         log.warning("node_lost", node_id=node.id, last_seen_at=node.last_seen_at.isoformat())
-    session.execute(
-        update(Node)
-        .where(Node.state == NodeState.LOST, Node.lost_at < now - GONE_AFTER)
-        .values(state=NodeState.GONE, revision=Node.revision + 1)
-        .execution_options(synchronize_session=False)
-    )
+    for node in _unlocked(session, select(Node).where(Node.state == NodeState.LOST, Node.lost_at < now - GONE_AFTER)):
+        node.state = NodeState.GONE
+        node.revision += 1
     session.flush()
     return [node.id for node in lost]
 
@@ -130,11 +127,11 @@ def end_expired(session: Session, now: datetime, limits: Limits, limit: int = BA
 
 def _still_silent(session: Session, node_ids: Sequence[str], last_seen: dict[str, datetime]) -> list[Node]:
     """Of these nodes, locked, those that were not heard since they were judged."""
-    rows = session.scalars(
-        select(Node)
-        .where(Node.id.in_(node_ids), Node.state == NodeState.ONLINE)
-        .order_by(Node.id)
-        .with_for_update(key_share=True)
-        .execution_options(populate_existing=True)
-    )
-    return [node for node in rows if node.last_seen_at == last_seen[node.id]]
+    nodes = _unlocked(session, select(Node).where(Node.id.in_(node_ids), Node.state == NodeState.ONLINE))
+    return [node for node in nodes if node.last_seen_at == last_seen[node.id]]
+
+
+def _unlocked(session: Session, query: Select[Node]) -> list[Node]:
+    """Lock what nobody else holds: a node that is being heard or leased just now can wait for the next sweep."""
+    query = query.order_by(Node.id).limit(BATCH_MAX).with_for_update(skip_locked=True, key_share=True)
+    return list(session.scalars(query.execution_options(populate_existing=True)))

@@ -3,12 +3,12 @@
 from datetime import datetime, timedelta
 
 import pytest
-from market_world import World
+from market_world import ORGANIZATION, World
 
 from market.agent_api import Action
 from market.messages import FundingRefused, JobEnded, JobFunded
 from market.states import JobState, Reason
-from scheduler import desired, handlers, stops
+from scheduler import desired, handlers, jobs, stops
 from scheduler.tables import Lease
 
 
@@ -101,6 +101,25 @@ def test_a_short_lease_keeps_nine_tenths_of_its_time(world: World) -> None:
     assert action(world, lease) is Action.RUN
     world.clock.advance(timedelta(seconds=0.1))
     assert action(world, lease) is Action.STOP
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_the_lease_of_an_attempt_that_never_starts_or_never_stops_runs_out(world: World, started: bool) -> None:
+    world.node()
+    job_id = world.job(funded_seconds=3600)
+    world.place()
+    attempt = world.newest(job_id)
+    lease = world.lease(attempt.id)
+    if started:
+        world.report(attempt.id, "running")
+        jobs.request_stop(world.session, ORGANIZATION, job_id, world.clock.now())
+    until, patience = lease.held_until, stops.STOP_PATIENCE if started else stops.START_PATIENCE
+    world.clock.advance(patience)
+    funded(world, job_id, lease, until + timedelta(hours=1))
+    assert lease.held_until == until + timedelta(hours=1)
+    world.clock.advance(timedelta(seconds=1))
+    funded(world, job_id, lease, until + timedelta(hours=2))
+    assert lease.held_until == until + timedelta(hours=1)
 
 
 @pytest.mark.parametrize("again", [False, True])
