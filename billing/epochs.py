@@ -135,6 +135,12 @@ def leaf_hash(row: UsageLineRow, secret: bytes) -> str:
     return public_line(row, secret).leaf(line_salt(secret, row.id)).hex()
 
 
+def root_over(leaf_hashes: Sequence[str], epoch: int, total_microusd: int) -> EpochRoot:
+    """The root of an epoch with these leaves, in their order."""
+    tree_root = merkle.root([bytes.fromhex(leaf) for leaf in leaf_hashes])
+    return EpochRoot.over(tree_root, epoch=epoch, line_count=len(leaf_hashes), total_microusd=total_microusd)
+
+
 def _stamp(session: Session, rows: Sequence[UsageLineRow], now: datetime) -> int:
     """Lines first, then the epoch's row: once that exists, the database lets no line into it."""
     number = (session.scalar(select(func.max(EpochRow.number))) or 0) + 1
@@ -142,12 +148,14 @@ def _stamp(session: Session, rows: Sequence[UsageLineRow], now: datetime) -> int
     hashes = [leaf_hash(row, secret) for row in rows]
     stamps = {"ids": [row.id for row in rows], "indices": list(range(len(rows))), "hashes": hashes}
     session.execute(_STAMP, {"epoch": number, **stamps})
+    total = sum(row.amount_microusd for row in rows)
+    root = root_over(hashes, number, total)
     session.add(
         EpochRow(
             number=number,
-            root=merkle.root([bytes.fromhex(leaf) for leaf in hashes]).hex(),
-            line_count=len(rows),
-            total_microusd=sum(row.amount_microusd for row in rows),
+            root=root.root,
+            line_count=root.line_count,
+            total_microusd=total,
             secret=secret,
             closed_at=now,
         )

@@ -58,7 +58,7 @@ class PublicLine(BaseModel):
 
 
 class EpochRoot(BaseModel):
-    """What is anchored on the chain of one closed epoch."""
+    """What is anchored on the chain of one closed epoch. root covers the tree of its lines and the three numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -66,6 +66,13 @@ class EpochRoot(BaseModel):
     root: str = Hex32
     line_count: int = Field(ge=0)
     total_microusd: int = Field(ge=0)
+
+    @classmethod
+    def over(cls, tree_root: bytes, *, epoch: int, line_count: int, total_microusd: int) -> "EpochRoot":
+        """The root over a Merkle tree's root and its epoch's numbers, so that none of them can be changed alone."""
+        numbers = {"epoch": epoch, "line_count": line_count, "total_microusd": total_microusd}
+        root = tagged_hash(EPOCH_TAG, tree_root, canonical_json(numbers)).hex()
+        return cls(epoch=epoch, root=root, line_count=line_count, total_microusd=total_microusd)
 
     @property
     def memo(self) -> str:
@@ -160,9 +167,12 @@ def _line_problems(receipt: Receipt, entry: ReceiptLine) -> list[str]:
     except ValueError:
         return [*problems, "its path is not hexadecimal"]
     leaf = entry.line.leaf(bytes.fromhex(entry.salt))
-    found = merkle.root_from_path(leaf, entry.index, entry.epoch.line_count, siblings)
-    if found is None or found.hex() != entry.epoch.root:
-        problems.append(f"its path does not lead to the root of epoch {entry.epoch.epoch}")
+    epoch = entry.epoch
+    found = merkle.root_from_path(leaf, entry.index, epoch.line_count, siblings)
+    if found is None or epoch != EpochRoot.over(
+        found, epoch=epoch.epoch, line_count=epoch.line_count, total_microusd=epoch.total_microusd
+    ):
+        problems.append(f"its path does not lead to the root of epoch {epoch.epoch}")
     return problems
 
 

@@ -68,7 +68,7 @@ def receipt(signature: str | None = None, treasury: str | None = None, epoch: in
     )  # fmt: skip
     salt = line_salt(b"secret" * 6, line.line_id)
     rows = merkle.levels([line.leaf(salt), b"\1" * 32])
-    root = EpochRoot(epoch=epoch, root=rows[-1][0].hex(), line_count=2, total_microusd=99)
+    root = EpochRoot.over(rows[-1][0], epoch=epoch, line_count=2, total_microusd=99)
     entry = ReceiptLine(
         line=line, salt=salt.hex(), epoch=root, index=0, path=[s.hex() for s in merkle.path(rows, 0)],
         anchor_signature=signature,
