@@ -92,7 +92,10 @@ def usage(attempt_dir: Path) -> Usage | None:
 
 
 def was_lost(attempt_dir: Path) -> bool:
-    """Started, without an outcome, and no minder lives: whatever it ran died with it and will not run again."""
+    """Started, without an outcome, and no minder lives: whatever it ran dies with it and will not run again.
+
+    The kernel lets go of a dying minder's lock a few milliseconds before it has killed the rest of the tree.
+    """
     if not orders.was_started(attempt_dir) or find(attempt_dir) is not None:
         return False
     # The outcome is read last: a minder that ended between the two looks has written it.

@@ -49,6 +49,11 @@ class LogSpool:
             # A disk that cannot keep the log must not keep the outcome from being told.
             os.write(2, f"the log may not survive a power cut: {error}\n".encode())
 
+    def close(self) -> None:
+        """For those who live on after the log; a minder does not."""
+        os.close(self.reader)
+        os.close(self._file)
+
     def _keep(self, chunk: bytes) -> None:
         if not self.dropped:
             written = self._append(chunk[: self._room])

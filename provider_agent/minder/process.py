@@ -23,7 +23,7 @@ from provider_agent.minder.log_spool import LogSpool
 from provider_agent.minder.readings import Readings, disk_bytes
 
 TICK_NS = 1_000_000_000
-DISK_LOOK_NS = 5_000_000_000  # between two looks at the disk, or longer where a look is slow
+DISK_LOOK_NS = 2_000_000_000  # between two looks at the disk, or longer where a look is slow
 DISK_LOOK_SHARE = 50  # a look may take one part in so many of the time
 KILL_ROUND_MS = 5
 PIPE_TURNS_MAX = 16

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from provider_agent.pool import head as heads
 from provider_agent.pool.head import Head, PoolConfig, PoolUnavailable
+from provider_agent.pool.processes import PoolProcess, Watch
 from provider_agent.pool.wire import (
     LINE_BYTES_MAX,
     Ask,
@@ -68,6 +69,7 @@ class Pool:
         self._config = config
         self._head: Head | None = None
         self._child: asyncio.subprocess.Process | None = None
+        self._child_watch = Watch([])
         self._mending = asyncio.Lock()
         self._held: dict[str, Reservation] = {}
         self._unreleased: set[str] = set()
@@ -78,6 +80,11 @@ class Pool:
         if self._config.isolate:
             return ()
         return ("Ray's ports listen outside a network namespace: keep a firewall before this machine.",)
+
+    @property
+    def head(self) -> Head | None:
+        """The running head, None while there is none."""
+        return self._head
 
     async def start(self) -> None:
         """Start head and child (3 to 10 s); what an earlier agent left of its pool is ended first."""
@@ -100,7 +107,7 @@ class Pool:
                 await self._start_head()
                 await self._start_child()
                 return Care(Mended.POOL, await self._reserve_again())
-            if self._child is None or self._child.returncode is not None:
+            if self._child is None or self._child_watch.dead():
                 log.warning("the pool's child died; a new one takes its place")
                 await self._start_child()
                 return Care(Mended.CHILD, {})
@@ -205,11 +212,13 @@ class Pool:
                 env=heads.ray_environment(self._config.folder, head.scratch, head.mark),
                 start_new_session=True,
             )
+        # The event loop learns of a child's death some turns later than a look should know of it.
+        self._child_watch = Watch([PoolProcess(self._child.pid, "child", module[2])])
         try:
             async with asyncio.timeout(CHILD_START_SECONDS_MAX):
                 while not await self._child_answers():
-                    if self._child.returncode is not None:
-                        raise self._child_complaint(f"ended with status {self._child.returncode}")
+                    if self._child_watch.dead():
+                        raise self._child_complaint("ended")
                     await asyncio.sleep(0.05)
         except TimeoutError:
             await self._end_child()
@@ -229,6 +238,7 @@ class Pool:
         child, self._child = self._child, None
         if child is None:
             return
+        self._child_watch.close()
         # At once: while the head is away ray retries past a SIGTERM, and the child holds nothing.
         with suppress(ProcessLookupError):
             os.kill(child.pid, signal.SIGKILL)

@@ -70,11 +70,23 @@ class Head:
 
 
 async def start_head(config: PoolConfig) -> Head:
-    """Start GCS and raylet, and return once Ray says they serve; PoolUnavailable with Ray's words otherwise."""
+    """Start GCS and raylet, and return once Ray says they serve; PoolUnavailable with Ray's words otherwise.
+
+    What an earlier head on the folder left running is ended first, and so is what a failed start left.
+    """
     config.folder.mkdir(parents=True, exist_ok=True)
     await asyncio.to_thread(end_leftovers, config.folder)
+    try:
+        return await _start(config)
+    except BaseException:
+        # Not awaited: a cancelled start must not leave Ray behind either.
+        end_leftovers(config.folder)
+        raise
+
+
+async def _start(config: PoolConfig) -> Head:
     # Ray puts unix sockets below its folder, and their whole path must fit into 107 bytes: a short one of its own.
-    scratch = Path(tempfile.mkdtemp(prefix="gridbay-"))
+    scratch = Path(tempfile.mkdtemp(prefix="gridbay-", dir="/tmp"))
     mark = secrets.token_hex(16)
     write_atomically(_record_path(config.folder), HeadRecord(mark=mark, scratch=scratch).model_dump_json().encode())
     write_atomically(token_path(config.folder), secrets.token_hex(32).encode())

@@ -13,6 +13,7 @@ from provider_agent.sandbox.port import Limits
 
 PARENT = "gridbay"
 CPU_PERIOD_US = 100_000
+FORGOTTEN_SECONDS = 3600.0
 _V1_CONTROLLERS = ("memory", "pids", "cpu", "cpuacct")
 _DELEGATED_LEAF = "agent"  # systemd's DelegateSubgroup= for the unit of an agent
 
@@ -23,6 +24,9 @@ class CgroupsV1:
 
     folders: dict[str, Path]
     version = 1
+
+    def parents(self) -> set[Path]:
+        return {folder / PARENT for folder in self.folders.values()}
 
     def make(self, name: str, limits: Limits) -> Cgroup:
         own = {controller: folder / PARENT / name for controller, folder in self.folders.items()}
@@ -51,6 +55,9 @@ class CgroupsV2:
 
     base: Path
     version = 2
+
+    def parents(self) -> set[Path]:
+        return {self.base / PARENT}
 
     def make(self, name: str, limits: Limits) -> Cgroup:
         parent = self.base / PARENT
@@ -97,6 +104,21 @@ def remove(cgroup: Cgroup) -> None:
     for folder in cgroup.folders:
         with suppress(FileNotFoundError):
             folder.rmdir()
+
+
+def sweep(groups: Cgroups, *, now: float) -> int:
+    """Remove the groups of attempts that nobody will clean up any more (their agent's state is gone); how many.
+
+    The kernel refuses to remove one with a process in it, and a young one may be about to get its first.
+    """
+    swept = 0
+    for parent in groups.parents():
+        for folder in parent.iterdir() if parent.is_dir() else ():
+            with suppress(OSError):
+                if folder.is_dir() and folder.stat().st_mtime < now - FORGOTTEN_SECONDS:
+                    folder.rmdir()
+                    swept += 1
+    return swept
 
 
 def _quota(limits: Limits) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from provider_agent import namespaces
 from provider_agent.minder import control, layout, orders
 from provider_agent.minder.orders import Cause, Order
+from provider_agent.sandbox import cgroups
 from provider_agent.sandbox.bubblewrap import Bubblewrap, OwnUsers
 from provider_agent.sandbox.cgroups import find_cgroups
 from provider_agent.sandbox.plain import PlainProcess
@@ -30,6 +31,7 @@ class SandboxConfig:
     uid_first: int = 200_000
     slots: int = 1_000
     stage: Path = Path("/run/gridbay-stage")
+    search_path: str = "/usr/bin:/usr/local/bin:/bin"  # where bubblewrap is looked for; never a customer's choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ def choose(config: SandboxConfig, scratch: Path, *, allow_plain: bool) -> Choice
     warnings: list[str] = []
     job_runtime = _find_runtime(config, warnings)
     complaint = "bubblewrap (bwrap) is not installed; install the package `bubblewrap`"
-    program = shutil.which("bwrap", path="/usr/bin:/usr/local/bin:/bin")
+    program = shutil.which("bwrap", path=config.search_path)
     if program:
         sandbox = _bubblewrap(Path(program), config, job_runtime, warnings)
         failed = try_out(sandbox, scratch)
@@ -126,6 +128,8 @@ def _bubblewrap(
     else:
         warnings.append("Not root: attempts share the agent's own user on the host (apart by namespaces).")
     groups = find_cgroups()
+    if groups is not None:
+        cgroups.sweep(groups, now=time.time())
     if groups is None:
         warnings.append("No cgroups may be made here: memory is watched once a second, CPU is not bounded.")
     elif groups.version == 2:

@@ -1,0 +1,120 @@
+"""Who owns an attempt: one minder, found by anyone from the folder alone, started by whoever and never twice."""
+
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from running import Attempts, ended, in_seconds, log_of, processes_like, wait_until
+
+from provider_agent.minder import control, layout, orders
+from provider_agent.minder.orders import Cause
+
+LAUNCH = "import sys, time; from pathlib import Path; from provider_agent.minder import control; "
+
+
+def test_a_second_start_is_refused_while_it_runs_after_it_ended_and_after_it_was_lost(attempts: Attempts) -> None:
+    running = attempts.start("sleep 100")
+    finished, _ = attempts.run("true")
+    lost = attempts.start("sleep 100")
+    assert control.kill(lost)
+    for folder in (running, finished, lost):
+        with pytest.raises(control.AlreadyStarted):
+            control.launch(folder)
+
+
+def test_of_many_starts_at_once_one_wins(attempts: Attempts, marked: str) -> None:
+    folder = attempts.write("/bin/sh", "-c", f"echo ran; exec {marked}")
+
+    def start(_: int) -> bool:
+        try:
+            control.launch(folder)
+        except control.AlreadyStarted:
+            return False
+        return True
+
+    with ThreadPoolExecutor(6) as threads:
+        assert sum(threads.map(start, range(6))) == 1
+    wait_until(lambda: len(processes_like(marked)) == 1)
+    assert log_of(folder) == "ran\n"
+
+
+def test_lost_means_started_without_outcome_and_without_minder(attempts: Attempts) -> None:
+    never = attempts.write("/bin/true")
+    running = attempts.start("sleep 100")
+    finished, _ = attempts.run("exit 3")
+    lost = attempts.start("sleep 100")
+    control.kill(lost)
+    assert [control.was_lost(folder) for folder in (never, running, finished, lost)] == [False, False, False, True]
+    assert not control.kill(finished)
+
+
+def test_the_minder_is_the_child_of_nobody_here(attempts: Attempts) -> None:
+    folder = attempts.start("sleep 100")
+    minder = control.find(folder)
+    assert minder is not None
+    status = Path(f"/proc/{minder.pid}/status").read_text()
+    parent = int(status.partition("PPid:")[2].split()[0])
+    assert parent != os.getpid()
+    namespaced = status.partition("NSpid:")[2].split("\n")[0].split()
+    assert namespaced[-1] == "1"
+
+
+def test_an_agent_killed_after_the_launch_leaves_a_job_that_the_next_one_adopts(attempts: Attempts) -> None:
+    folder = attempts.write("/bin/sh", "-c", "trap 'exit 9' TERM; echo up; while :; do sleep 0.05; done")
+    script = LAUNCH + "control.launch(Path(sys.argv[1])); print('launched', flush=True); time.sleep(100)"
+    agent = subprocess.Popen([sys.executable, "-c", script, str(folder)], stdout=subprocess.PIPE, text=True)
+    assert agent.stdout is not None
+    with agent, agent.stdout:
+        assert agent.stdout.readline() == "launched\n"
+        agent.send_signal(signal.SIGKILL)
+    wait_until(lambda: log_of(folder))
+    assert control.find(folder) is not None
+    order = orders.read_order(folder)
+    assert order is not None
+    assert order.attempt_id == folder.name
+    control.extend(folder, in_seconds(30))
+    control.request_stop(folder, grace_seconds=10)
+    outcome = ended(folder)
+    assert (outcome.cause, outcome.exit_code) == (Cause.STOPPED, 9)
+
+
+def test_it_works_inside_another_pid_namespace_and_dies_with_that(attempts: Attempts, marked: str) -> None:
+    """As in `gridbay up`: the outer namespace has its own numbers, and /proc may still show the host's."""
+    stopped = attempts.write("/bin/sh", "-c", "trap 'exit 4' TERM; echo up; while :; do sleep 0.05; done")
+    held = attempts.write("/bin/sh", "-c", f"{marked} & wait")
+    script = LAUNCH + (
+        "stopped, held = map(Path, sys.argv[1:]); control.launch(stopped); control.launch(held);\n"
+        "while not (stopped / 'output.log').read_text(): time.sleep(0.01)\n"
+        "assert control.find(stopped).pid < 1000; control.request_stop(stopped, 10)\n"
+        "while control.outcome(stopped) is None: time.sleep(0.01)\n"
+        "print(control.outcome(stopped).exit_code, flush=True); time.sleep(100)"
+    )
+    maps = [] if os.geteuid() == 0 else ["--user", f"--map-user={os.geteuid()}", f"--map-group={os.getegid()}"]
+    outer = ["unshare", *maps, "--pid", "--fork", "--kill-child=KILL", "--"]
+    tree = subprocess.Popen(
+        [*outer, sys.executable, "-c", script, str(stopped), str(held)], stdout=subprocess.PIPE, text=True
+    )
+    assert tree.stdout is not None
+    with tree, tree.stdout:
+        assert tree.stdout.readline() == "4\n"
+        wait_until(lambda: processes_like(marked))
+        tree.send_signal(signal.SIGKILL)
+    wait_until(lambda: processes_like(marked) == [])
+    assert control.was_lost(held)
+
+
+def test_a_minder_that_is_stopped_enforces_nothing_and_is_found_overdue(attempts: Attempts, marked: str) -> None:
+    folder = attempts.start(marked, seconds=0.5)
+    minder = control.find(folder)
+    assert minder is not None
+    os.kill(minder.pid, signal.SIGSTOP)
+    assert not control.is_overdue(folder, late_ns=0) or layout.boottime_ns() > (orders.read_deadline(folder) or 0)
+    wait_until(lambda: control.is_overdue(folder, late_ns=0))
+    assert processes_like(marked)
+    assert control.kill(folder)
+    assert processes_like(marked) == []
+    assert control.was_lost(folder)
