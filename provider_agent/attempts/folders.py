@@ -1,6 +1,7 @@
 """Removing folders in which a customer's command could do as it liked: any depth, any modes, links never followed."""
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 REMOVE_SECONDS_MAX = 300.0
@@ -25,7 +26,8 @@ async def _run(*command: str) -> bool:
     try:
         return await asyncio.wait_for(process.wait(), REMOVE_SECONDS_MAX) == 0
     except (TimeoutError, asyncio.CancelledError) as error:
-        process.kill()
+        with suppress(ProcessLookupError):
+            process.kill()
         await process.wait()
         if isinstance(error, asyncio.CancelledError):
             raise

@@ -36,8 +36,7 @@ async def end_now(attempt: Attempt) -> None:
     if attempt.record.stage in (Stage.ACCEPTED, Stage.LAUNCHING):
         start.withdraw(attempt)
     await kill(attempt)
-    if attempt.record.stage is not Stage.REPORTED:
-        Meter(attempt).take_final()
+    Meter(attempt).take_final()
     await release(attempt)
     if not await remove_tree(attempt.folder):
         raise OSError(f"{attempt.folder} could not be removed")
@@ -78,15 +77,20 @@ async def _unless_stopped(attempt: Attempt, work: Coroutine[None, None, None]) -
     if attempt.wanted_stop.is_set() and not start.started_or_alive(attempt.folder):
         start.withdraw(attempt)
         assert attempt.record.stop_reason is not None, "a stop has a reason"
-        attempt.update(stage=Stage.ENDED, result=Result(reason=attempt.record.stop_reason))
+        _note_end(attempt, Meter(attempt), Result(reason=attempt.record.stop_reason))
         return
     try:
         step.result()
     except start.CannotStart as error:
-        attempt.update(stage=Stage.ENDED, result=error.result)
+        _note_end(attempt, Meter(attempt), error.result)
     except asyncio.CancelledError:
         # The stop came while the step was ending by itself; the minder is alive and has been asked.
         return
+
+
+def _note_end(attempt: Attempt, meter: Meter, result: Result) -> None:
+    """The final reading first: a kill in between finds it taken, and then comes to the same end again."""
+    attempt.update(final_read=meter.take_final(), stage=Stage.ENDED, result=result)
 
 
 async def _run_and_deliver(attempt: Attempt) -> None:
@@ -96,10 +100,8 @@ async def _run_and_deliver(attempt: Attempt) -> None:
     )
     try:
         if attempt.record.stage is Stage.LAUNCHING:
-            result = await watch(attempt, meter)
-            attempt.update(stage=Stage.ENDED, result=result)
+            _note_end(attempt, meter, await watch(attempt, meter))
         assert attempt.record.result is not None, "what has ended has a result"
-        meter.take_final()
         await release(attempt)
         await deliver(attempt, attempt.record.result, shipping)
     finally:

@@ -23,9 +23,12 @@ class Meter:
         stream = self._take(final=False)
         self._due_at = time.monotonic() + (pace_seconds(stream) if stream else PACE_SECONDS)
 
-    def take_final(self) -> None:
-        """The last reading; an attempt that never ran says so too, so that nobody waits for more."""
-        self._take(final=True)
+    def take_final(self) -> bool:
+        """Whether the last reading is kept; an attempt that never ran says so too, so that nobody waits for more."""
+        if self._attempt.record.final_read:
+            return True
+        stream = self._take(final=True)
+        return stream is not None and stream.ended
 
     def _take(self, *, final: bool) -> Stream | None:
         attempt = self._attempt

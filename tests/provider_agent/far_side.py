@@ -35,6 +35,7 @@ from market.readings import GENESIS, Reading
 from market.resources import Inventory
 from market.signing import JOIN_TAG, REPORT_TAG, verify
 from market.states import Reason
+from provider_agent.minder.layout import boottime_ns
 
 TOKEN = "gba_test-credential"
 JOIN_TOKEN = "gbj_test-join-token"
@@ -53,11 +54,11 @@ class Fault:
 
 @dataclass
 class WantedAttempt:
-    """One attempt as the market wants it, and what came in about it."""
+    """One attempt as the market wants it, and what came in about it. held_until_ns: true, on CLOCK_BOOTTIME."""
 
     order: AttemptOrder
     lease_id: str
-    held_seconds: float
+    held_until_ns: int
     gpu_uuids: list[str]
     disk_bytes: int
     action: Action = Action.RUN
@@ -93,7 +94,7 @@ class FarSide:
         self.token = TOKEN
         self.url = ""
 
-    def want(self, run: str, *, held_seconds: float = 300.0, list_it: bool = True, **order: Any) -> str:
+    def want(self, run: str, *, held_seconds: float = 300.0, **order: Any) -> str:
         """Place an attempt on the node; its id."""
         attempt_id, job_id = new_id("att"), new_id("job")
         archive = order.pop("workdir", None)
@@ -114,9 +115,9 @@ class FarSide:
             **(defaults | order),
         )
         with self.changed:
-            self.attempts[attempt_id] = WantedAttempt(wanted, new_id("lease"), held_seconds, gpu_uuids, disk_bytes)
-            if list_it:
-                self.listed.append(attempt_id)
+            held_until_ns = boottime_ns() + round(held_seconds * 1e9)
+            self.attempts[attempt_id] = WantedAttempt(wanted, new_id("lease"), held_until_ns, gpu_uuids, disk_bytes)
+            self.listed.append(attempt_id)
             self.bump()
         return attempt_id
 
@@ -186,7 +187,7 @@ class FarSide:
                     lease_id=wanted.lease_id,
                     action=wanted.action,
                     stop_reason=wanted.stop_reason,
-                    held_for_ms=round(wanted.held_seconds * 1000),
+                    held_for_ms=(wanted.held_until_ns - boottime_ns()) // 1_000_000,
                     gpu_uuids=wanted.gpu_uuids,
                     cpu_milli=500,
                     memory_bytes=256 * 2**20,

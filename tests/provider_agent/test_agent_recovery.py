@@ -1,6 +1,5 @@
 """The agent is killed, cut off, or loses what it had: jobs run on, and nothing is lost, doubled or run twice."""
 
-import random
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,7 @@ COUNTED = b"".join(b"line %d\n" % number for number in range(1, 21)) + b"start\n
 
 def final_chain(far: FarSide, attempt_id: str) -> list[Reading]:
     """The one stream of an attempt, complete."""
-    (chain,) = far.wait(lambda: [chain for chain in far.chains(attempt_id) if chain[-1].final])
+    (chain,) = far.wait(lambda: [chain for chain in far.chains(attempt_id) if chain[-1].final], seconds=10)
     assert len(far.chains(attempt_id)) == 1
     return list(chain)
 
@@ -82,17 +81,41 @@ def test_a_running_job_survives_a_portal_that_is_gone(tmp_path: Path) -> None:
     agent.close()
 
 
-def test_answers_that_are_lost_change_nothing(far: FarSide, agent: AgentProcess) -> None:
-    chance = random.Random(3)
-    far.fail(lambda *_: chance.random() < 0.4, times=30, lose=True)
-    far.fail(lambda *_: chance.random() < 0.3, times=15)
+def test_requests_that_fail_are_said_again(far: FarSide, agent: AgentProcess) -> None:
+    for part in ("/order", "/log", "/outputs", "/reports", "/storage/workdir", "/storage/out", "/poll", "/inventory"):
+        far.fail(lambda _, path, part=part: part in path, times=1)
+        # Done, but the answer is lost: the second time is a repetition.
+        far.fail(lambda _, path, part=part: part in path, times=1, lose=True)
 
-    attempt_id = far.want(COUNT, outputs=["starts"])
+    attempt_id = far.want(COUNT, outputs=["starts"], workdir=archive(a="b"))
 
     assert far.exit_of(attempt_id, seconds=40).reason is Reason.SUCCEEDED
     assert bytes(far.attempts[attempt_id].log) == COUNTED
     final_chain(far, attempt_id)
+    assert far.blobs[f"out/{attempt_id}/starts"] == b"start\n"
+    assert [fault.times for fault in far.faults] == [0] * 16
     assert far.complaints == []
+
+
+def test_the_end_of_a_job_is_said_until_it_is_heard(far: FarSide, agent: AgentProcess) -> None:
+    attempt_id = far.want("while [ ! -e go ]; do sleep 0.05; done")
+    far.wait(lambda: far.attempts[attempt_id].statuses)
+    far.fail(lambda _, path: "/reports" in path, times=2)
+    (agent.attempt_dir(attempt_id) / "work" / "go").touch()
+
+    assert far.exit_of(attempt_id).reason is Reason.SUCCEEDED
+    final_chain(far, attempt_id)
+
+
+def test_a_log_goes_on_from_where_the_portals_copy_ends(far: FarSide, agent: AgentProcess) -> None:
+    attempt_id = far.want(COUNT)
+    far.wait(lambda: len(far.attempts[attempt_id].log) > len(COUNTED) // 3)
+    with far.changed:
+        # The portal came back from an older copy of itself.
+        del far.attempts[attempt_id].log[10:]
+
+    far.exit_of(attempt_id)
+    assert bytes(far.attempts[attempt_id].log) == COUNTED
 
 
 def test_readings_are_kept_until_billing_has_them(far: FarSide, agent: AgentProcess) -> None:
