@@ -1,7 +1,7 @@
 """The SDK: what a customer can ask of a market, with typed answers (docs: /v1, market.customer_api)."""
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,7 +15,6 @@ from gridbay.client.transport import DEFAULT_PATIENCE_SECONDS, Transport
 from gridbay.client.workdirs import Archive, pack, put_archive
 from market.customer_api import (
     IDEMPOTENCY_HEADER,
-    PAGE_MAX,
     BalanceView,
     CostView,
     DepositRequest,
@@ -33,8 +32,10 @@ from market.customer_api import (
     WorkdirRequest,
 )
 from market.receipts import Receipt
+from market.states import JobState
 
 PAGES_MAX = 1000
+JOBS_A_PAGE = 50
 
 
 class Gridbay:
@@ -105,9 +106,9 @@ class Gridbay:
         )
         return JobView.model_validate_json(answer.content)
 
-    def jobs(self) -> Iterator[JobView]:
-        """Every job of the organization, newest first; asks for a page only when it is reached."""
-        return self._pages("/v1/jobs", Page[JobView], {"limit": PAGE_MAX})
+    def jobs(self, *, states: Sequence[JobState] = ()) -> Iterator[JobView]:
+        """Every job of the organization (in one of these states), newest first; a page is asked for when reached."""
+        return self._pages("/v1/jobs", Page[JobView], {"limit": JOBS_A_PAGE, "state": list(states)})
 
     def job(self, job_id: str) -> JobView:
         return JobView.model_validate_json(self._transport.request("GET", f"/v1/jobs/{job_id}").content)

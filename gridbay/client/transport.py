@@ -153,9 +153,14 @@ def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _query(params: Mapping[str, Any] | None) -> dict[str, str]:
+def _query(params: Mapping[str, Any] | None) -> dict[str, str | list[str]]:
+    """Without what is None; a list is a parameter that is said several times."""
     return {
-        name: ("true" if value else "false") if isinstance(value, bool) else str(value)
+        name: [_text(item) for item in value] if isinstance(value, list) else _text(value)
         for name, value in (params or {}).items()
         if value is not None
     }
+
+
+def _text(value: object) -> str:
+    return ("true" if value else "false") if isinstance(value, bool) else str(value)

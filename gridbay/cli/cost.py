@@ -1,0 +1,42 @@
+"""`gridbay cost`: a job's bill, line by line."""
+
+import typer
+
+from gridbay.cli import wording
+from gridbay.cli.console import Output, OutputOption, results
+from gridbay.cli.jobs import JobId
+from gridbay.cli.listing import Column, facts, print_json, table_of
+from gridbay.cli.session import open_market
+
+app = typer.Typer()
+COLUMNS = (
+    Column("ATTEMPT", lambda line: str(line.attempt_number), right=True),
+    Column("WINDOW", lambda line: str(line.window_number), right=True),
+    Column("UNITS", lambda line: f"{line.quantity_milli / 1000:g}", right=True),
+    Column("SECONDS", lambda line: f"{line.run_ms / 1000:.3f}", right=True),
+    Column("USDC/h", lambda line: line.price_per_unit_hour.usdc, right=True),
+    Column("AMOUNT", lambda line: line.amount.usdc, right=True),
+    Column("PROVIDER", lambda line: line.provider_share.usdc, right=True),
+    Column("FEE", lambda line: line.fee.usdc, right=True),
+    Column("ROUNDING", lambda line: line.rounding.usdc, right=True),
+    Column("EPOCH", lambda line: "open" if line.epoch is None else str(line.epoch), right=True),
+    Column("CAPTURED", lambda line: wording.moment(line.captured_at)),
+)
+
+
+@app.command()
+def cost(job_id: JobId, output: OutputOption = Output.TABLE) -> None:
+    """Show what a job has cost, line by line."""
+    with open_market() as market:
+        bill = market.cost(job_id)
+    if output is Output.JSON:
+        print_json(bill.model_dump(mode="json"))
+    elif output is Output.QUIET:
+        print(bill.total.usdc)
+    else:
+        if bill.lines:
+            results().print(table_of(bill.lines, COLUMNS))
+            results().print()
+        held = f"{bill.held.usdc} USDC" if bill.held.microusd else ""
+        most = f"{bill.highest_cost.usdc} USDC"
+        results().print(facts([("total", f"{bill.total.usdc} USDC"), ("held", held), ("at most", most)]))

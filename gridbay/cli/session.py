@@ -1,0 +1,67 @@
+"""As whom a command speaks to which market: the environment first, then the login, then the market that runs here."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from gridbay.cli.account_file import Account, load_account
+from gridbay.cli.embedded import running_market
+from gridbay.client.sdk import Gridbay
+from market.errors import InvalidInput, Unauthenticated
+
+URL_VARIABLE, TOKEN_VARIABLE = "GRIDBAY_URL", "GRIDBAY_TOKEN"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """account: URL and tokens; rpc_url and state_dir: of the market on this machine, None for any other."""
+
+    account: Account
+    rpc_url: str | None = None
+    state_dir: Path | None = None
+
+    def token(self, kind: str) -> str:
+        """Raises Unauthenticated if one is not logged in as that."""
+        token = self.account.token(kind)
+        if token is None:
+            raise Unauthenticated(
+                f"there is no {kind}'s token for {self.account.url}",
+                remedy=f"gridbay login --url {self.account.url}",
+            )
+        return token
+
+
+def open_session(kind: str = "customer") -> Session:
+    """The session for a command of a customer, provider or operator.
+
+    Raises Unauthenticated when there is neither a login nor a market on this machine.
+    """
+    url, token = os.environ.get(URL_VARIABLE), os.environ.get(TOKEN_VARIABLE)
+    if url and token:
+        return Session(Account(url, **{kind: token}))
+    if url or token:
+        # Never the stored token for another market's URL.
+        raise InvalidInput(f"set both {URL_VARIABLE} and {TOKEN_VARIABLE}, or neither")
+    account = load_account()
+    if account is not None:
+        return Session(account)
+    embedded = running_market()
+    if embedded is None:
+        raise Unauthenticated(
+            "you are not logged in, and no market runs on this machine",
+            remedy="gridbay login --url URL, or gridbay up for a market of your own",
+        )
+    sys.stderr.write(f"on this machine's own market, {embedded.account.url} (no login is stored)\n")
+    return Session(embedded.account, embedded.rpc_url, embedded.state_dir)
+
+
+def open_market() -> Gridbay:
+    """The market as a customer sees it; to be used in a `with` block."""
+    session = open_session()
+    return Gridbay(session.account.url, session.token("customer"), on_retry=tell_retry)
+
+
+def tell_retry(why: str) -> None:
+    """Say on stderr why something takes longer."""
+    sys.stderr.write(f"trying again: {why}\n")

@@ -1,0 +1,96 @@
+"""Numbers and states in words: sizes, durations, quantities, prices, reasons."""
+
+from datetime import UTC, datetime
+
+from market.customer_api import AttemptView, JobView, OfferView
+from market.resources import Unit
+from market.states import JobState, Reason
+
+REASONS = {
+    Reason.QUEUED_FOR_CAPACITY: "waits for free capacity",
+    Reason.QUEUED_FOR_FUNDS: "waits for money",
+    Reason.NO_OFFER: "waits: no offer matches at its price",
+    Reason.RECOVERING_PROVIDER_LOST: "its node was lost; a new attempt will follow",
+    Reason.RECOVERING_RETRY: "failed; a new attempt will follow",
+    Reason.PLACED: "starts",
+    Reason.RUNNING: "runs",
+    Reason.STOPPING_BY_USER: "stops, as you asked",
+    Reason.SUCCEEDED: "succeeded",
+    Reason.FAILED_EXIT_CODE: "failed",
+    Reason.FAILED_SIGNAL: "was ended by a signal",
+    Reason.FAILED_OUT_OF_MEMORY: "needed more memory than it asked for",
+    Reason.FAILED_START: "could not be started",
+    Reason.FAILED_WORKDIR: "its working directory could not be unpacked",
+    Reason.FAILED_OUTPUTS: "its outputs could not be kept",
+    Reason.FAILED_PROVIDER_LOST: "its nodes were lost too often",
+    Reason.STOPPED_BY_USER: "stopped, as you asked",
+    Reason.STOPPED_MAX_DURATION: "stopped: max_duration was reached",
+    Reason.STOPPED_BALANCE_EXHAUSTED: "stopped: the balance is used up",
+    Reason.STOPPED_BUDGET_EXHAUSTED: "stopped: budget.max_total is used up",
+    Reason.STOPPED_LEASE_EXPIRED: "stopped: its lease ran out",
+}
+COLOURS = {
+    JobState.QUEUED: "yellow",
+    JobState.PLACED: "cyan",
+    JobState.RUNNING: "cyan",
+    JobState.STOPPING: "yellow",
+    JobState.SUCCEEDED: "green",
+    JobState.FAILED: "red",
+    JobState.STOPPED: "magenta",
+}
+
+
+def reason(job: JobView) -> str:
+    """Why a job is in its state, with the exit code where that says it."""
+    words = REASONS[job.reason]
+    return f"{words} with exit code {job.exit_code}" if job.exit_code and job.state is JobState.FAILED else words
+
+
+def size(count: int) -> str:
+    """Bytes as people say them: 85.5 GB."""
+    number = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" or number >= 100 else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """1d 2h, 3m 20s, 6.1s: the two largest parts."""
+    if seconds < 60:
+        return f"{seconds:.1f}s" if seconds % 1 else f"{seconds:.0f}s"
+    whole = int(seconds)
+    parts = [(whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "m"), (whole % 60, "s")]
+    return " ".join([f"{number}{unit}" for number, unit in parts if number][:2])
+
+
+def quantity(milli: int, unit: Unit) -> str:
+    """1 GPU, 2 GPUs, 0.5 CPUs."""
+    return f"{milli / 1000:g} {unit.upper()}{'' if milli == 1000 else 's'}"
+
+
+def unit_name(unit: Unit) -> str:
+    return f"{unit.upper()}-hour"
+
+
+def model(offer: OfferView) -> str:
+    """What an offer's unit is, marked if it is not real."""
+    name = "CPU" if offer.unit is Unit.CPU else offer.model
+    return f"{name} (simulated)" if offer.simulated else name
+
+
+def run_seconds(job: JobView, now: datetime | None = None) -> float:
+    """How long its attempts ran, as the server saw it."""
+    return sum(attempt_seconds(attempt, now) for attempt in job.attempts)
+
+
+def attempt_seconds(attempt: AttemptView, now: datetime | None = None) -> float:
+    if attempt.started_at is None:
+        return 0.0
+    return max(0.0, ((attempt.ended_at or now or datetime.now(UTC)) - attempt.started_at).total_seconds())
+
+
+def moment(value: datetime | None) -> str:
+    """A time here, to the second."""
+    return value.astimezone().strftime("%Y-%m-%d %H:%M:%S") if value is not None else ""
