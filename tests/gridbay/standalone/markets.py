@@ -10,7 +10,7 @@ from pathlib import Path
 
 from users import as_user
 
-from gridbay.standalone.process_table import descendants, processes
+from gridbay.standalone.process_table import Process, descendants, processes
 from gridbay.standalone.status import MarketStatus, status
 
 BOUND_SECONDS = 30.0
@@ -31,7 +31,8 @@ class RunningUp:
     def __init__(self, folder: Path, tree: str, user: str, before: tuple[str, ...] = ()) -> None:
         self.folder, self._output = folder, folder.with_name(f"{folder.name}.out")
         argv = [*before, sys.executable, "-P", "-m", "gridbay.standalone", "--state", str(folder)]
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "HOME": "/nonexistent"}
+        modules = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+        environment = {**os.environ, "PYTHONPATH": modules, "HOME": "/nonexistent"}
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
                 as_user(user, [*argv, "--tree", f"small_tree:{tree}"]),
@@ -57,16 +58,22 @@ class RunningUp:
         wait_until(lambda: text in self.output or self.process.poll() is not None, f"{text!r} in {self.output}")
         assert text in self.output, self.output
 
-    def remember_tree(self) -> int:
-        """Note every process of the tree as it is now; how many there are."""
+    def wait_for_daemon(self) -> None:
+        """Until the daemon that the tree `servers` makes is there."""
+        mark = f"daemon of {self.folder}"
+        wait_until(lambda: any(mark in _traces(pid) for pid in processes()), "there is a daemon")
+
+    def remember_tree(self) -> list[Process]:
+        """Note every process of the tree as it is now."""
         tree = descendants(self.process.pid, processes())
         self._seen |= {(process.pid, _birth(process.pid)) for process in tree}
-        return len(tree)
+        return tree
 
     def send(self, number: signal.Signals) -> int:
         """Send the outer process a signal, wait for its end; its exit status."""
         self.remember_tree()
-        self.process.send_signal(number)
+        # As a terminal's Ctrl-C does it: to everybody in the group.
+        os.killpg(self.process.pid, number)
         return self.process.wait(BOUND_SECONDS)
 
     def left_behind(self) -> list[str]:

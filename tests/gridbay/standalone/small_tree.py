@@ -10,20 +10,27 @@ from infra.embedded.probe import http_probe
 
 SECRET = "correct-horse-battery-staple"
 TICK = "import time\nwhile True: time.sleep(0.05)"
-# A daemon in the old style: a session of its own, no parent, no environment, no working directory of ours.
-DAEMON = "import subprocess\nsubprocess.Popen(['setsid', '-f', 'env', '-i', 'sleep', '1000'], cwd='/')\n" + TICK
+# A daemon in the old style: a session of its own, no parent, no environment, no working directory of ours. Only its
+# command line speaks of the state folder, so that the test can find it.
+DAEMON = """
+import pathlib, subprocess
+sleep = ["python3", "-c", "import time; time.sleep(1000)", f"daemon of {pathlib.Path.cwd()}"]
+subprocess.Popen(["setsid", "-f", "env", "-i", *sleep], cwd="/")
+"""
 STUBBORN = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('deaf', flush=True)\n" + TICK
 
 
 def servers(state: MarketState, ports: Mapping[str, int], *, with_agent: bool) -> Tree:
     """The two real servers, and a program that makes a daemon of the worst kind."""
-    return Tree((*server_children(state, ports), _program("daemon", state, DAEMON)))
+    return Tree((*server_children(state, ports), _program("daemon", state, DAEMON + TICK)))
 
 
 def ordered(state: MarketState, ports: Mapping[str, int], *, with_agent: bool) -> Tree:
     """A web server that is ready late, a task after it, a program after that; each notes its start and its end."""
-    note = f"import atexit, signal, sys\nnotes = open({str(state.root / 'notes')!r}, 'a', buffering=1)\n"
-    note += "signal.signal(signal.SIGTERM, lambda *_: sys.exit())\n"
+    note = (
+        f"import atexit, signal, sys, time\npause = 0\nnotes = open({str(state.root / 'notes')!r}, 'a', buffering=1)\n"
+    )
+    note += "signal.signal(signal.SIGTERM, lambda *_: sys.exit(time.sleep(pause)))\n"
     late = "import time, http.server\ntime.sleep(0.3)\n"
     where = f"port={ports['api']}, bind='127.0.0.1', protocol='HTTP/1.1'"
     serve = f"http.server.test(http.server.SimpleHTTPRequestHandler, {where})\n"
@@ -33,7 +40,13 @@ def ordered(state: MarketState, ports: Mapping[str, int], *, with_agent: bool) -
         return _program(name, state, noted + program, **rest)
 
     web = noting("web", late + "print('web answers', file=notes)\n" + serve, probe=http_probe(ports["api"], "/"))
-    return Tree((web, noting("task", "", needs=("web",), one_shot=True), noting("last", TICK, needs=("web", "task"))))
+    return Tree(
+        (
+            web,
+            noting("task", "", needs=("web",), one_shot=True),
+            noting("last", "pause = 0.3\n" + TICK, needs=("web", "task")),
+        )
+    )
 
 
 def failing(state: MarketState, ports: Mapping[str, int], *, with_agent: bool) -> Tree:

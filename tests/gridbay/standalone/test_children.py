@@ -1,12 +1,15 @@
 """What a tree may look like, and the log of one child."""
 
+import asyncio
+import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gridbay.standalone.child_log import TAIL_LINE_BYTES_MAX, TAIL_LINES, ChildLog
+from gridbay.standalone.child_process import ChildProcess
 from gridbay.standalone.children import Child, Tree
 
 
@@ -27,7 +30,8 @@ def test_what_is_shown_of_a_tree_has_no_environment_and_no_secret() -> None:
     assert "pw" not in repr(tree)
 
 
-@given(chunks=st.lists(st.binary(max_size=200), max_size=30))
+@given(chunks=st.lists(st.lists(st.sampled_from([b"\n", b"a", b"\xff"]), max_size=90).map(b"".join), max_size=30))
+@example(chunks=[b"".join(b"%d\n" % number for number in range(50))])
 def test_the_end_of_a_log_is_its_last_lines_however_it_was_cut(chunks: list[bytes]) -> None:
     log = ChildLog(Path("/dev/null"))
     for chunk in chunks:
@@ -55,4 +59,17 @@ def test_a_full_disk_costs_lines_not_the_market() -> None:
     log = ChildLog(Path("/dev/full"))
     log.write(b"the last word\n")
     assert log.tail() == ["the last word"]
+    log.close()
+
+
+def test_its_last_words_are_heard_even_if_its_end_is_noticed_first(tmp_path: Path) -> None:
+    log = ChildLog(tmp_path / "x.log")
+
+    async def live() -> None:
+        process = ChildProcess(Child(name="x", argv=("echo", "the last words"), env={}, cwd=Path("/")), log)
+        process.ended(os.waitstatus_to_exitcode(os.waitpid(process.pid, 0)[1]))  # noqa: ASYNC222 (the loop shall not run)
+        assert log.tail() == ["the last words"]
+        assert await process.wait() == 0
+
+    asyncio.run(live())
     log.close()

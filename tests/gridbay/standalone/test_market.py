@@ -49,11 +49,21 @@ def test_a_market_starts_whole_alone_on_its_state_and_says_where_it_is(start: St
 def test_however_it_ends_no_process_is_left(start: Start, number: signal.Signals) -> None:
     market = start()
     market.wait_ready()
-    wait_until(lambda: market.remember_tree() >= 10, "the daemon and the servers' own processes are there")
+    market.wait_for_daemon()
     status = market.send(number)
     assert status == (-number if number == signal.SIGKILL else 0), market.output
     wait_until(lambda: market.left_behind() == [], f"the tree is gone, not {market.left_behind()}")
     assert not market.status().running
+
+
+def test_a_supervisor_that_hangs_cannot_keep_its_tree_alive(start: Start) -> None:
+    market = start()
+    market.wait_ready()
+    market.wait_for_daemon()
+    first = next(process for process in market.remember_tree() if process.namespace_pids[-1] == 1)
+    os.kill(first.pid, signal.SIGSTOP)
+    market.send(signal.SIGKILL)
+    wait_until(lambda: market.left_behind() == [], f"the tree is gone, not {market.left_behind()}")
 
 
 def test_it_goes_on_from_its_state_after_kill_9_and_finds_other_ports_if_its_own_are_taken(start: Start) -> None:
@@ -104,6 +114,6 @@ def test_without_a_pid_namespace_it_says_so_and_still_leaves_nothing(start: Star
     market = start(before=("unshare", "--map-root-user", "--", "sh", "-c", none_left, "sh"))
     assert market.wait_ready().isolation == "none"
     assert "no PID namespace here (unshare: " in market.output
-    wait_until(lambda: market.remember_tree() >= 10, "the daemon and the servers' own processes are there")
+    market.wait_for_daemon()
     market.send(number)
     wait_until(lambda: market.left_behind() == [], f"the tree is gone, not {market.left_behind()}")

@@ -84,7 +84,10 @@ def test_processes_left_in_a_folder_are_ended_even_if_they_do_not_listen(
         assert processes_in(tmp_path) == [survivor.pid]
         # Its parent, this process, collects it, or it would stay in the table.
         threading.Thread(target=survivor.wait).start()
-        assert end_processes_in(tmp_path) == 1
+        try:
+            assert end_processes_in(tmp_path) == 1
+        finally:
+            survivor.kill()
     assert survivor.returncode == -9
     assert end_processes_in(tmp_path) == 0
     assert os.getpid() not in processes_in(Path.cwd()), "never oneself"

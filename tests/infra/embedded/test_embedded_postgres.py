@@ -81,11 +81,13 @@ def test_what_it_acknowledged_survives_kill_9_and_a_pid_file_that_names_somebody
         process.wait(20)
     pid_file = server.data / "postmaster.pid"
     lines = pid_file.read_text().splitlines()
-    # In a new PID namespace the old pid soon is somebody's: here it is ours.
-    pid_file.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
-    with running(server), connect(server.url()) as connection:
-        assert connection.execute("SELECT word FROM kept").fetchall() == [("acknowledged",)]
-        connection.execute("DROP TABLE kept")
+    # In a new PID namespace the old pid soon is somebody's.
+    with subprocess.Popen(["sleep", "60"]) as somebody:
+        pid_file.write_text("\n".join([str(somebody.pid), *lines[1:]]) + "\n")
+        with running(server), connect(server.url()) as connection:
+            assert connection.execute("SELECT word FROM kept").fetchall() == [("acknowledged",)]
+            connection.execute("DROP TABLE kept")
+        somebody.kill()
 
 
 def test_a_server_that_still_runs_on_the_data_is_ended_first(server: Postgres) -> None:
