@@ -69,7 +69,7 @@ def task(name: str, *, queue: str = DEFAULT_QUEUE, every: float | None = None) -
             # An expired tick is worthless: the next one does the same.
             options = {"queue": queue, "expires": max(every, 1.0)}
             app.conf.beat_schedule[name] = {"task": name, "schedule": every, "options": options}
-        return app.task(name=name, queue=queue)(function)
+        return app.task(name=name)(function)
 
     return declare
 
