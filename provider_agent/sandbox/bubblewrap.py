@@ -124,6 +124,10 @@ class Bubblewrap:
         options = ["--ro-bind", str(sources["jobs"]), str(runtime.INSIDE)]
         if self.runtime.base:
             options += ["--ro-bind", str(sources["python"]), str(runtime.BASE_INSIDE)]
+            # An interpreter looks for its libpython where it was built to be, and would silently take the system's.
+            for name in self.runtime.libraries():
+                library = runtime.BASE_INSIDE / "lib" / name
+                options += ["--symlink", str(library), str(runtime.LIBRARIES_INSIDE / name)]
         configuration = contents.add(self.runtime.configuration_inside())
         options += ["--ro-bind-data", str(configuration), str(runtime.INSIDE / "pyvenv.cfg")]
         # The environment's own bin holds links to where its interpreter lies on the host: give it new ones.
@@ -135,8 +139,12 @@ class Bubblewrap:
 
     def _environment(self, request: Request) -> dict[str, str]:
         path = f"{runtime.INSIDE / 'bin'}:{_SAFE_PATH}" if self.runtime else _SAFE_PATH
+        libraries = (
+            {"LD_LIBRARY_PATH": str(runtime.LIBRARIES_INSIDE)} if self.runtime and self.runtime.libraries() else {}
+        )
         return {
             "PATH": path,
+            **libraries,
             "HOME": str(WORK),
             "USER": "job",
             "LOGNAME": "job",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 INSIDE = Path("/opt/gridbay/jobs")
 BASE_INSIDE = Path("/opt/gridbay/python")
+LIBRARIES_INSIDE = Path("/opt/gridbay/lib")  # libpython alone: the rest of a base's libraries is not for everyone
 _SYSTEM = Path("/usr")
 
 
@@ -30,6 +31,10 @@ class JobRuntime:
     @property
     def interpreter_inside(self) -> Path:
         return self.interpreter if self.base is None else BASE_INSIDE / self.interpreter
+
+    def libraries(self) -> list[str]:
+        """The libpython files of a base outside /usr, if its interpreter is a shared one."""
+        return [] if self.base is None else sorted(path.name for path in (self.base / "lib").glob("libpython*.so*"))
 
     def configuration_inside(self) -> str:
         """The pyvenv.cfg that is true where the environment is shown."""

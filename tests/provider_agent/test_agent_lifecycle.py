@@ -5,11 +5,15 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from agent_process import AgentProcess, archive, is_running
 from far_side import TOKEN, FarSide
 
 from market.states import Reason
 from provider_agent.minder import control, layout, orders
+from provider_agent.sandbox.runtime import find_runtime
+
+JOBS = Path(__file__).parents[2] / ".venv-jobs"
 
 
 def test_a_job_runs_and_everything_of_it_arrives(far: FarSide, agent: AgentProcess) -> None:
@@ -192,6 +196,16 @@ def test_several_attempts_run_at_once_under_users_of_their_own(far: FarSide, age
 
     assert all(far.exit_of(attempt_id).reason is Reason.SUCCEEDED for attempt_id in ids)
     assert len(slots) == 3
+
+
+@pytest.mark.skipif(not JOBS.exists(), reason="the environment of jobs is not made: make setup")
+def test_a_jobs_python_is_the_one_of_its_environment(far: FarSide, joined: Callable[..., AgentProcess]) -> None:
+    joined().start("--job-runtime", str(JOBS))
+    attempt_id = far.want("python -c 'import sklearn, sys; print(sys.version.split()[0], sys.prefix)'")
+
+    assert far.exit_of(attempt_id).reason is Reason.SUCCEEDED
+    version = find_runtime(JOBS).version
+    assert bytes(far.attempts[attempt_id].log).decode() == f"{version} /opt/gridbay/jobs\n"
 
 
 def test_the_agent_stays_small(far: FarSide, agent: AgentProcess) -> None:
