@@ -10,9 +10,9 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from billing import accounts, ledger
+from billing import accounts, custody, ledger
 from billing.arrivals import Arrival
-from billing.custody import Custody, custody
+from billing.custody import Custody
 from billing.tables.deposits import DepositCreditRow, DepositRow
 from infra.outbox import publish, wake
 from infra.wakeups import after_commit
@@ -65,7 +65,7 @@ def request(
     session: Session, organization_id: str, amount_microusd: int, now: datetime, to: Custody | None = None
 ) -> Deposit:
     """Announce a deposit; whoever pays by it is credited to the organization. Raises TooManyDeposits."""
-    to = to or custody()
+    to = to or custody.custody()
     waiting = select(func.count()).where(DepositRow.organization_id == organization_id, DepositRow.state == "waiting")
     if session.scalars(waiting).one() >= WAITING_MAX:
         raise TooManyDeposits(

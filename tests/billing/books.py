@@ -100,6 +100,7 @@ class Books:
         price: int | None = None,
         seconds: int = 900,
         lease_id: str | None = None,
+        provider_id: str = PROVIDER,
     ) -> AttemptPlaced:
         """What the scheduler says when an attempt got a lease; billing has heard it."""
         placed = AttemptPlaced(
@@ -109,7 +110,7 @@ class Books:
             attempt_number=number,
             lease_id=lease_id or new_id("lease"),
             node_id=NODE,
-            provider_id=PROVIDER,
+            provider_id=provider_id,
             unit=terms.unit,
             quantity_milli=terms.quantity_milli,
             price_microusd_per_unit_hour=terms.price_limit_microusd_per_unit_hour if price is None else price,
