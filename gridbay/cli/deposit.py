@@ -17,7 +17,7 @@ from market.errors import InvalidInput, Unavailable
 from market.money import parse_usdc
 
 app = typer.Typer()
-CREDITED = "credited"
+CREDITED, WAITING = "credited", "waiting"
 LOOK_SECONDS = 0.25
 LOOK_SECONDS_MAX = 2.0
 WAIT_SECONDS = 900.0
@@ -56,6 +56,8 @@ def deposit(
         elif wanted.state == CREDITED:
             available = market.balance().available.usdc
             print(f"{wanted.amount.usdc} USDC are credited; {available} USDC are available")
+        elif wait:
+            print(f"{wanted.deposit_id} is {wanted.state}: nothing was paid in time")
 
 
 def pay_locally(wanted: DepositView, rpc_url: str, state_dir: Path) -> str:
@@ -70,7 +72,7 @@ def pay_locally(wanted: DepositView, rpc_url: str, state_dir: Path) -> str:
 def wait_credited(market: Gridbay, wanted: DepositView, seconds: float) -> DepositView:
     """The deposit once it is credited. Raises Unavailable; it is credited all the same when it comes later."""
     until, pause = time.monotonic() + seconds, LOOK_SECONDS
-    while wanted.state != CREDITED:
+    while wanted.state == WAITING:
         if time.monotonic() > until:
             raise Unavailable(
                 f"{wanted.deposit_id} is not paid after {seconds:g} s (state: {wanted.state})",

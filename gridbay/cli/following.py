@@ -13,6 +13,7 @@ from rich.status import Status
 from gridbay.cli import wording
 from gridbay.cli.logs import LogWriter
 from gridbay.client.sdk import Gridbay
+from gridbay.client.streams import WaitedTooLong
 from market.customer_api import JobView, LogLine
 from market.resources import Unit
 from market.states import JobState
@@ -52,10 +53,19 @@ class Following:
         """As it was heard of last."""
         return self._job
 
-    def run(self) -> JobView:
-        """Until the job is over, its log is whole and its bill is written, or these two take too long."""
+    def run(self, *, seconds: float | None = None) -> JobView:
+        """Until the job is over, its log is whole and its bill is written, or these two take too long.
+
+        seconds: raise WaitedTooLong when all of it takes longer; the job goes on.
+        """
+        until = None if seconds is None else time.monotonic() + seconds
         try:
             while not self._finished():
+                if until is not None and time.monotonic() > until:
+                    raise WaitedTooLong(
+                        f"{self._job.job_id} is still {self._job.state} ({wording.reason(self._job)}) "
+                        f"after {seconds:g} s"
+                    )
                 try:
                     self._take(self._items.get(timeout=LOOK_SECONDS))
                 except queue.Empty:

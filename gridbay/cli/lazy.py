@@ -7,10 +7,12 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+_COMPLETION = ("install_completion", "show_completion")
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """name: as it is typed; target: "module:attribute" of its Typer; help: the first line of what it says itself."""
+    """name: as it is typed; target: "module:attribute" of its Typer or group; help: its own first line."""
 
     name: str
     target: str
@@ -30,8 +32,11 @@ class NotLoadedYet(TyperCommand):
         """The real command."""
         module, _, attribute = self._entry.target.partition(":")
         # That this import is late is the point of this module.
-        command = typer.main.get_command(getattr(importlib.import_module(module), attribute))
+        found = getattr(importlib.import_module(module), attribute)
+        command: Any = typer.main.get_command(found) if isinstance(found, typer.Typer) else found
         command.name = self._entry.name
+        # Completion belongs to the program, not to each of its commands.
+        command.params = [param for param in command.params if param.name not in _COMPLETION]
         return command
 
 

@@ -55,6 +55,10 @@ class LocalWallet:
         mint = str(self._call("gridbay_market")["mint"])
         return self._send(create_token_account(payer=self._key, owner=owner, mint=mint, blockhash=self._blockhash()))
 
+    def treasury(self) -> str:
+        """The address that signs this market's anchors, as its chain was founded with."""
+        return str(self._call("gridbay_market")["treasury"])
+
     def _refill(self) -> None:
         balance = self._call("getBalance", self.address, {"commitment": "processed"})["value"]
         if int(balance) < LAMPORTS_ENOUGH:

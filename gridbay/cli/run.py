@@ -83,7 +83,7 @@ def run(
     with ExitStack() as stack:
         market = stack.enter_context(open_market())
         archive = stack.enter_context(pack(request.folder)) if request.folder else None
-        plan = _plan(market, request)
+        plan = _plan(market, request, archive)
         if dry_run:
             _show_dry_run(request, plan, archive, output)
             return
@@ -109,10 +109,10 @@ def _request(file: Path | None, flags: JobFlags, command: list[str], *, send_fol
     )
 
 
-def _plan(market: Gridbay, request: JobRequest) -> PlanView:
+def _plan(market: Gridbay, request: JobRequest, archive: Archive | None) -> PlanView:
     """The market knows more than this command line may: what it finds wrong in a file is shown in the file too."""
     try:
-        return market.plan(request.data)
+        return market.plan(request.data, workdir_sha256=archive.sha256 if archive else None)
     except InvalidSpec as error:
         raise (request.source.explained(error) if request.source else error) from None
 

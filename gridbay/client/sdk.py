@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -31,11 +32,14 @@ from market.customer_api import (
     WorkdirAnswer,
     WorkdirRequest,
 )
+from market.errors import FieldError
 from market.receipts import Receipt
+from market.specs import InvalidSpec
 from market.states import JobState
 
 PAGES_MAX = 1000
 JOBS_A_PAGE = 50
+_SPEC = "/spec"
 
 
 class Gridbay:
@@ -85,12 +89,15 @@ class Gridbay:
         query = {"gpu": gpu, "max_price": max_price, "unit": unit, "simulated": simulated}
         return list(self._pages("/v1/offers", Page[OfferView], query))
 
-    def plan(self, spec: Mapping[str, Any]) -> PlanView:
-        """What a job would get and could cost at most; nothing is charged or stored. spec: job.yaml as plain data."""
-        body = SubmitRequest(spec=dict(spec)).model_dump(mode="json")
-        return PlanView.model_validate_json(
-            self._transport.request("POST", "/v1/jobs/plan", json=body, repeatable=True).content
-        )
+    def plan(self, spec: Mapping[str, Any], *, workdir_sha256: str | None = None) -> PlanView:
+        """What a job would get and could cost at most; nothing is charged or stored. spec: job.yaml as plain data.
+
+        workdir_sha256: of the archive that would go with it, sent or not. Raises InvalidSpec with pointers into spec.
+        """
+        body = SubmitRequest(spec=dict(spec), workdir_sha256=workdir_sha256).model_dump(mode="json")
+        with _pointers_into_spec():
+            answer = self._transport.request("POST", "/v1/jobs/plan", json=body, repeatable=True)
+        return PlanView.model_validate_json(answer.content)
 
     def submit(
         self, spec: Mapping[str, Any], *, workdir_sha256: str | None = None, idempotency_key: str | None = None
@@ -101,9 +108,10 @@ class Gridbay:
         intent; by default a fresh one for each call.
         """
         body = SubmitRequest(spec=dict(spec), workdir_sha256=workdir_sha256).model_dump(mode="json")
-        answer = self._transport.request(
-            "POST", "/v1/jobs", json=body, headers=_intent(idempotency_key), repeatable=True
-        )
+        with _pointers_into_spec():
+            answer = self._transport.request(
+                "POST", "/v1/jobs", json=body, headers=_intent(idempotency_key), repeatable=True
+            )
         return JobView.model_validate_json(answer.content)
 
     def jobs(self, *, states: Sequence[JobState] = ()) -> Iterator[JobView]:
@@ -205,3 +213,13 @@ class Gridbay:
 
 def _intent(key: str | None) -> dict[str, str]:
     return {IDEMPOTENCY_HEADER: key or secrets.token_hex(16)}
+
+
+@contextmanager
+def _pointers_into_spec() -> Iterator[None]:
+    """The market points into the request's body; whoever calls knows only the specification in it."""
+    try:
+        yield
+    except InvalidSpec as error:
+        faults = [FieldError(fault.pointer.removeprefix(_SPEC), fault.detail) for fault in error.errors]
+        raise InvalidSpec(error.detail.removeprefix(_SPEC), remedy=error.remedy, errors=faults) from None

@@ -1,0 +1,28 @@
+"""`gridbay provider`: the commands of whoever offers machines, each loaded when it is run."""
+
+import typer
+
+from gridbay.cli.lazy import Commands, Entry, group_of
+
+_MACHINE, _ACCOUNT = "This machine", "The provider"
+
+ENTRIES = (
+    Entry("join", "gridbay.cli.provider_join:app", "Check this machine and list it on a market.", _MACHINE),
+    Entry("run", "gridbay.cli.provider_run:app", "Run the agent of a machine that has joined.", _MACHINE),
+    Entry("doctor", "gridbay.cli.provider_doctor:app", "Go through the checklist of a provider's machine.", _MACHINE),
+    Entry("status", "gridbay.cli.provider_account:status_app", "Show the provider's nodes and offers.", _ACCOUNT),
+    Entry("price", "gridbay.cli.provider_account:price_app", "Change what is asked.", _ACCOUNT),
+    Entry("earnings", "gridbay.cli.provider_account:earnings_app", "Show what was earned and paid.", _ACCOUNT),
+    Entry("wallet", "gridbay.cli.provider_account:wallet_app", "Say where payouts go.", _ACCOUNT),
+    Entry("invite", "gridbay.cli.provider_account:invite_app", "Make a token by which machines join.", _ACCOUNT),
+)
+
+_app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False)
+
+
+@_app.callback()
+def provider() -> None:
+    """Offer a machine, and see what it earns."""
+
+
+app = group_of(_app, ENTRIES)

@@ -1,0 +1,135 @@
+"""`gridbay provider status|price|earnings|wallet|invite`: what a provider has on a market, from anywhere."""
+
+from typing import Annotated
+
+import typer
+
+from gridbay.cli import wording
+from gridbay.cli.console import Output, OutputOption
+from gridbay.cli.listing import Column, show, show_one
+from gridbay.cli.session import open_session, tell_retry
+from gridbay.client.provider import Ask, NodeView, Provider
+from market.errors import InvalidInput, NotFound
+from market.money import parse_usdc
+from market.resources import Unit
+
+status_app = typer.Typer()
+price_app = typer.Typer(no_args_is_help=True)
+earnings_app = typer.Typer()
+wallet_app = typer.Typer(no_args_is_help=True)
+invite_app = typer.Typer()
+
+COLUMNS = (
+    Column("NODE", lambda node: node.name),
+    Column("STATE", lambda node: node.state),
+    Column("POOL", lambda node: node.pool),
+    Column("OFFERS", lambda node: " · ".join(_ask(ask, node) for ask in node.offers)),
+    Column("CPUS FREE", lambda node: f"{node.cpu_free_milli / 1000:g} of {node.cpu_total_milli / 1000:g}", right=True),
+    Column("RAM FREE", lambda node: wording.size(node.memory_free_bytes), right=True),
+    Column("SANDBOX", lambda node: node.sandbox),
+    Column("SEEN", lambda node: wording.moment(node.last_seen_at)),
+    Column("ID", lambda node: node.node_id),
+)
+
+
+def open_provider() -> Provider:
+    """The market as a provider sees it; to be used in a `with` block."""
+    session = open_session("provider")
+    return Provider(session.account.url, session.token("provider"), on_retry=tell_retry)
+
+
+@status_app.command()
+def status(output: OutputOption = Output.TABLE) -> None:
+    """Show the provider's nodes and offers."""
+    with open_provider() as provider:
+        nodes = provider.nodes()
+    if not nodes and output is Output.TABLE:
+        print("no node yet: gridbay provider join, on the machine that is to be offered")
+        return
+    show(nodes, COLUMNS, output, name=lambda node: node.node_id)
+
+
+@price_app.callback()
+def price() -> None:
+    """Change what is asked."""
+
+
+@price_app.command("set")
+def set_price(
+    amount: Annotated[str, typer.Argument(help="USDC for one unit and hour.", show_default=False)],
+    node: Annotated[
+        str | None, typer.Option("--node", help="Its id or name; not needed with one node.", show_default=False)
+    ] = None,
+    unit: Annotated[
+        Unit | None, typer.Option("--unit", help="Not needed where only one is offered.", show_default=False)
+    ] = None,
+) -> None:
+    """Ask that price from now on; leases that run keep theirs."""
+    try:
+        asked = parse_usdc(amount)
+    except ValueError as error:
+        raise InvalidInput(str(error)) from None
+    with open_provider() as provider:
+        chosen = _chosen(provider.nodes(), node)
+        units = sorted({ask.unit for ask in chosen.offers})
+        if unit is None and len(units) != 1:
+            raise InvalidInput(f"{chosen.name} offers {' and '.join(units)}", remedy="say --unit gpu or --unit cpu")
+        changed = provider.set_price(chosen.node_id, unit or units[0], asked)
+    for ask in changed.offers:
+        print(f"{changed.name}: {_ask(ask, changed)} an hour")
+
+
+@earnings_app.command()
+def earnings(output: OutputOption = Output.TABLE) -> None:
+    """Show what was earned and paid."""
+    with open_provider() as provider:
+        found = provider.earnings()
+    rows = [
+        ("payable", f"{found.payable.usdc} USDC, sent when an epoch closes"),
+        ("on its way", f"{found.paying.usdc} USDC"),
+        ("paid", f"{found.paid.usdc} USDC, confirmed by the chain"),
+    ]
+    show_one(found, rows, output, name=found.payable.usdc)
+
+
+@wallet_app.callback()
+def wallet() -> None:
+    """Say where payouts go."""
+
+
+@wallet_app.command("set")
+def set_wallet(
+    address: Annotated[str, typer.Argument(help="A Solana address that has a USDC account.", show_default=False)],
+) -> None:
+    """Send payouts there from now on."""
+    with open_provider() as provider:
+        provider.set_wallet(address)
+    print(f"payouts go to {address}")
+
+
+@invite_app.command()
+def invite(
+    *,
+    uses: Annotated[int, typer.Option("--uses", min=1, max=1000, help="How many machines may join by it.")] = 1,
+    hours: Annotated[int, typer.Option("--hours", min=1, max=720, help="For how long.")] = 24,
+) -> None:
+    """Make a token by which machines join."""
+    session = open_session("provider")
+    with Provider(session.account.url, session.token("provider"), on_retry=tell_retry) as provider:
+        made = provider.create_join_token(uses=uses, expires_in_hours=hours)
+    print(f"on the machine: gridbay provider join --portal {session.account.url} --token {made.token}")
+
+
+def _ask(ask: Ask, node: NodeView) -> str:
+    what = "CPU" if ask.unit is Unit.CPU else ask.model
+    return f"{what}{' (simulated)' if node.simulated else ''} at {ask.price_per_unit_hour.usdc} USDC"
+
+
+def _chosen(nodes: list[NodeView], wanted: str | None) -> NodeView:
+    found = [node for node in nodes if wanted in (None, node.node_id, node.name)]
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(node.name for node in nodes) or "none"
+    if not found:
+        raise NotFound(f"there is no node {wanted or ''}".rstrip(), remedy=f"your nodes: {names}")
+    raise InvalidInput("which node?", remedy=f"say --node with one of: {names}")

@@ -1,0 +1,89 @@
+"""The SDK for operators: the market at a glance, its ledger, its epochs (/ops/v1)."""
+
+from datetime import datetime
+from types import TracebackType
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from gridbay.client.patience import OnRetry
+from gridbay.client.transport import DEFAULT_PATIENCE_SECONDS, Transport
+from market.customer_api import Money
+
+
+class _Answer(BaseModel):
+    # A newer market may say more than this SDK knows.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Payout(_Answer):
+    payout_id: str
+    provider_id: str
+    wallet_address: str
+    amount: Money
+    state: str
+    detail: str
+    signature: str | None
+
+
+class Epoch(_Answer):
+    """A closed epoch. anchor_signature: of the chain transaction that carries its root, once that is finalized."""
+
+    epoch: int
+    root: str
+    line_count: int
+    total: Money
+    closed_at: datetime
+    anchor_signature: str | None
+    payouts: list[Payout]
+
+
+class _Close(_Answer):
+    epoch: Epoch | None
+
+
+class Ledger(_Answer):
+    """imbalance_microusd: what all entries add up to, 0 if all is well; broken: invariants that do not hold."""
+
+    money: dict[str, Money]
+    imbalance_microusd: int
+    entries: int
+    broken: list[str]
+
+
+class Operator:
+    """A market as seen with an operator's token (gbo_). Errors and threads as in Gridbay."""
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        patience_seconds: float = DEFAULT_PATIENCE_SECONDS,
+        on_retry: OnRetry | None = None,
+    ) -> None:
+        self._transport = Transport(url, token, patience_seconds=patience_seconds, on_retry=on_retry)
+
+    def __enter__(self) -> "Operator":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._transport.close()
+
+    def overview(self) -> dict[str, Any]:
+        """The market at a glance, as the portal words it."""
+        found: dict[str, Any] = self._transport.request("GET", "/ops/v1/overview").json()
+        return found
+
+    def ledger(self) -> Ledger:
+        return Ledger.model_validate_json(self._transport.request("GET", "/ops/v1/ledger").content)
+
+    def close_epoch(self) -> Epoch | None:
+        """Close the open epoch and start settling it; None if no usage line was open. Asking twice is asking once."""
+        answer = self._transport.request("POST", "/ops/v1/epochs", repeatable=True)
+        return _Close.model_validate_json(answer.content).epoch
+
+    def epoch(self, number: int) -> Epoch:
+        return Epoch.model_validate_json(self._transport.request("GET", f"/ops/v1/epochs/{number}").content)

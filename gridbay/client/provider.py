@@ -1,0 +1,110 @@
+"""The SDK for providers: nodes, prices, join tokens, wallet, earnings (/provider/v1)."""
+
+from datetime import datetime
+from types import TracebackType
+
+from pydantic import BaseModel, ConfigDict
+
+from gridbay.client.patience import OnRetry
+from gridbay.client.transport import DEFAULT_PATIENCE_SECONDS, Transport
+from market.customer_api import Money
+from market.resources import Unit
+
+
+class _Answer(BaseModel):
+    # A newer market may say more than this SDK knows.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Ask(_Answer):
+    """What is asked for one unit and hour."""
+
+    offer_id: str
+    unit: Unit
+    model: str
+    price_per_unit_hour: Money
+
+
+class NodeView(_Answer):
+    """state: online, lost or gone; pool: how its Ray pool fares."""
+
+    node_id: str
+    name: str
+    hostname: str
+    state: str
+    pool: str
+    simulated: bool
+    sandbox: str
+    agent_version: str
+    cpu_total_milli: int
+    cpu_free_milli: int
+    memory_total_bytes: int
+    memory_free_bytes: int
+    joined_at: datetime
+    last_seen_at: datetime
+    offers: list[Ask]
+
+
+class _Nodes(_Answer):
+    items: list[NodeView]
+
+
+class JoinToken(_Answer):
+    """token: shown this once; uses: how many machines may join by it."""
+
+    token: str
+    uses: int | None
+    expires_at: datetime
+
+
+class Earnings(_Answer):
+    """payable: earned and not sent yet; paying: on its way; paid: confirmed by the chain."""
+
+    payable: Money
+    paying: Money
+    paid: Money
+
+
+class Provider:
+    """A market as seen with a provider's token (gbp_). Errors and threads as in Gridbay."""
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        patience_seconds: float = DEFAULT_PATIENCE_SECONDS,
+        on_retry: OnRetry | None = None,
+    ) -> None:
+        self._transport = Transport(url, token, patience_seconds=patience_seconds, on_retry=on_retry)
+
+    def __enter__(self) -> "Provider":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._transport.close()
+
+    def nodes(self) -> list[NodeView]:
+        return _Nodes.model_validate_json(self._transport.request("GET", "/provider/v1/nodes").content).items
+
+    def create_join_token(self, *, uses: int = 1, expires_in_hours: int = 24) -> JoinToken:
+        """A fresh token by which so many machines may join."""
+        body = {"name": "gridbay", "uses": uses, "expires_in_hours": expires_in_hours}
+        return JoinToken.model_validate_json(
+            self._transport.request("POST", "/provider/v1/join-tokens", json=body).content
+        )
+
+    def set_wallet(self, address: str | None) -> None:
+        """Where payouts go from now on: a Solana address whose USDC account exists."""
+        self._transport.request("PUT", "/provider/v1/wallet", json={"wallet_address": address})
+
+    def set_price(self, node_id: str, unit: Unit, price_microusd_per_unit_hour: int) -> NodeView:
+        """Ask that much from now on; leases that run keep their price."""
+        body = {"unit": unit.value, "price_microusd_per_unit_hour": price_microusd_per_unit_hour}
+        answer = self._transport.request("PUT", f"/provider/v1/nodes/{node_id}/price", json=body)
+        return NodeView.model_validate_json(answer.content)
+
+    def earnings(self) -> Earnings:
+        return Earnings.model_validate_json(self._transport.request("GET", "/provider/v1/earnings").content)
