@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from infra.outbox import publish, wake
 from infra.wakeups import after_commit
+from market.customer_api import PAGE_MAX
 from market.errors import NotFound
 from market.messages import JobSubmitted
 from market.resources import Unit
@@ -22,7 +23,8 @@ from scheduler.tables import Attempt, Job, Node
 from scheduler.waking import PLACE
 from scheduler.work import lock_jobs, newest_of
 
-LIST_MAX = 200
+LIST_MAX = PAGE_MAX + 1
+"""A page, and the row that tells that there is another."""
 
 
 @dataclass(frozen=True, slots=True)
