@@ -102,6 +102,11 @@ class StateFolder:
 
     def save(self, identity: Identity, credential: str) -> None:
         """The credential first: an identity on disk always has one."""
+        before = _read(self.root / "node.json")
+        if before is not None and identity.node_id not in before:
+            # Another market, or one made anew: nobody there knows the leases of these readings.
+            for stream in self.spool.iterdir():
+                stream.unlink()
         write_atomically(self.root / "credential", credential.encode())
         write_atomically(self.root / "node.json", identity.model_dump_json(indent=1).encode())
 

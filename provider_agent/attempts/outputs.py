@@ -51,13 +51,8 @@ def collect(workdir: Path, patterns: Sequence[str]) -> Collected:
         if not hits:
             continue
         unmatched -= hits
-        try:
-            path_bytes = path.encode()
-        except UnicodeEncodeError:
-            collected.faults.broken.append("a file whose name is not UTF-8 was left out")
-            continue
-        if len(path_bytes) > PATH_MAX_BYTES:
-            collected.faults.broken.append(f"{path[:80]}...: a path may have {PATH_MAX_BYTES} bytes")
+        if (fault := _name_fault(path)) is not None:
+            collected.faults.broken.append(fault)
             continue
         if len(collected.files) == OUTPUT_FILES_MAX:
             collected.faults.broken.append(f"more than {OUTPUT_FILES_MAX} files match; put them into one archive")
@@ -102,6 +97,17 @@ async def deliver(
             if not isinstance(failure, Refused):
                 raise failure
     raise refusal or Unreachable(f"after {ROUNDS_MAX} rounds the portal still asks for files that were uploaded")
+
+
+def _name_fault(path: str) -> str | None:
+    """Why a file of that name cannot be kept under it."""
+    try:
+        size = len(path.encode())
+    except UnicodeEncodeError:
+        return "a file whose name is not UTF-8 was left out"
+    if "\\" in path:
+        return f"{path[:80]}: a name with a backslash is not taken"
+    return f"{path[:80]}...: a path may have {PATH_MAX_BYTES} bytes" if size > PATH_MAX_BYTES else None
 
 
 def _digest(workdir: Path, path: str) -> tuple[int, str]:

@@ -6,15 +6,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import structlog
-
 from market.resources import GPU_COUNT_MAX, GpuFacts
 from provider_agent.gpus.port import Gpus, NoGpus
 
 LIBRARY = "libnvidia-ml.so.1"
 SHARED_DEVICE_FILES = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools")
-
-_log = structlog.get_logger(__name__)
 _Field = TypeVar("_Field")
 
 
@@ -110,8 +106,7 @@ class NvmlGpus:
         """What the library says, or None: drivers differ in what they know, and a lost card answers with errors."""
         try:
             return ask(*arguments)
-        except self._nvml.NVMLError as error:
-            _log.debug("nvml did not tell", ask=getattr(ask, "__name__", "?"), error=str(error))
+        except self._nvml.NVMLError:
             return None
 
 

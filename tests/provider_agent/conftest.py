@@ -1,5 +1,6 @@
 """A far side, and agents in processes of their own that are gone when the test is over, with all their minders."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,19 +18,30 @@ def far() -> Iterator[FarSide]:
 
 
 @pytest.fixture
-def joined(far: FarSide, tmp_path: Path) -> Iterator[Callable[..., AgentProcess]]:
-    """Makes joined state folders."""
+def on_state() -> Iterator[Callable[[Path], AgentProcess]]:
+    """Agents over given state folders; whatever runs on them ends with the test."""
     agents: list[AgentProcess] = []
 
-    def make(**offering: str) -> AgentProcess:
-        state = tmp_path / f"agent-{len(agents)}"
-        join(state, far.url, JOIN_TOKEN, Offering(name="test", **offering), sandbox="bubblewrap")
+    def make(state: Path) -> AgentProcess:
         agents.append(AgentProcess(state))
         return agents[-1]
 
     yield make
     for agent in agents:
         agent.close()
+
+
+@pytest.fixture
+def joined(far: FarSide, tmp_path: Path, on_state: Callable[[Path], AgentProcess]) -> Callable[..., AgentProcess]:
+    """Makes joined state folders."""
+    names = (f"agent-{number}" for number in itertools.count())
+
+    def make(**offering: str) -> AgentProcess:
+        state = tmp_path / next(names)
+        join(state, far.url, JOIN_TOKEN, Offering(name="test", **offering), sandbox="bubblewrap")
+        return on_state(state)
+
+    return make
 
 
 @pytest.fixture

@@ -34,11 +34,19 @@ def test_a_node_joins_with_a_proof_of_its_key_and_keeps_the_answer_to_itself(far
     assert TOKEN not in (state / "node.json").read_text()
 
 
-def test_joining_again_keeps_the_key(far: FarSide, tmp_path: Path) -> None:
+def test_joining_again_keeps_the_key_and_only_another_market_drops_the_readings(far: FarSide, tmp_path: Path) -> None:
     for _ in range(2):
         join(tmp_path, far.url, JOIN_TOKEN, Offering(), sandbox="plain")
-
+        (tmp_path / "spool" / "reading.jsonl").touch()
     assert far.joined[0].public_key == far.joined[1].public_key
+    assert list((tmp_path / "spool").iterdir())
+
+    identity = StateFolder(tmp_path).identity()
+    (tmp_path / "node.json").write_text(
+        identity.model_copy(update={"node_id": "node_of_another_market"}).model_dump_json()
+    )
+    join(tmp_path, far.url, JOIN_TOKEN, Offering(), sandbox="plain")
+    assert not list((tmp_path / "spool").iterdir())
 
 
 @pytest.mark.parametrize(

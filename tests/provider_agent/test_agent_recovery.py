@@ -61,11 +61,11 @@ def test_a_kill_between_the_decision_and_the_start_starts_it_once(
     assert bytes(far.attempts[attempt_id].log) == b"once\n"
 
 
-def test_a_running_job_survives_a_portal_that_is_gone(tmp_path: Path) -> None:
+def test_a_running_job_survives_a_portal_that_is_gone(tmp_path: Path, on_state: Callable[[Path], AgentProcess]) -> None:
     portal = FarSide()
     with serving(portal):
         join(tmp_path / "agent", portal.url, JOIN_TOKEN, Offering(), sandbox="bubblewrap")
-        agent = AgentProcess(tmp_path / "agent").start()
+        agent = on_state(tmp_path / "agent").start()
         attempt_id = portal.want(COUNT)
         portal.wait(lambda: portal.attempts[attempt_id].log)
     log = orders.log_path(agent.attempt_dir(attempt_id))
@@ -78,7 +78,6 @@ def test_a_running_job_survives_a_portal_that_is_gone(tmp_path: Path) -> None:
         assert portal.exit_of(attempt_id).reason is Reason.SUCCEEDED
         assert bytes(portal.attempts[attempt_id].log) == COUNTED
         final_chain(portal, attempt_id)
-    agent.close()
 
 
 def test_requests_that_fail_are_said_again(far: FarSide, agent: AgentProcess) -> None:
@@ -206,9 +205,11 @@ def test_a_refused_credential_ends_the_agent_with_clear_words_and_no_job(far: Fa
     assert is_running(minder.pid)
 
 
-def test_two_agents_on_one_state_are_refused(far: FarSide, agent: AgentProcess) -> None:
+def test_two_agents_on_one_state_are_refused(
+    far: FarSide, agent: AgentProcess, on_state: Callable[[Path], AgentProcess]
+) -> None:
     far.wait(lambda: far.polls)
-    second = AgentProcess(agent.state)
+    second = on_state(agent.state)
     second.journal = agent.state.parent / "second.journal"
 
     assert second.start().exit_status() == 1
