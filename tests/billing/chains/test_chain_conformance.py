@@ -206,6 +206,27 @@ def test_simulation_changes_nothing(net: LocalNet) -> None:
     assert net.chain.token_balance(str(customer.pubkey()), net.mint) == 10
 
 
+def test_simulation_judges_the_payments_and_not_the_age_of_the_blockhash(net: LocalNet) -> None:
+    customer = net.wallet(microusd=10)
+    good, bad = net.deposit(customer, 10), net.deposit(customer, 11)
+    net.blocks(1_000)
+    assert net.chain.simulate(good).failure is None
+    failure = net.chain.simulate(bad).failure
+    assert failure is not None and failure.instruction == 1
+
+
+def test_balances_become_final_in_the_order_of_their_blocks(net: LocalNet) -> None:
+    customer = net.wallet(microusd=10)
+    for amount in (1, 2, 4):
+        net.chain.send(net.deposit(customer, amount))
+        net.blocks(1)
+    final = []
+    for _ in range(4):
+        final.append(net.chain.token_balance(str(customer.pubkey()), net.mint))
+        net.blocks(1)
+    assert final == [9, 7, 3, 3]
+
+
 def test_a_sender_who_cannot_pay_the_fee_leaves_no_trace(net: LocalNet) -> None:
     beggar = net.wallet(microusd=10, lamports=0)
     signature = net.chain.send(net.deposit(beggar, 1))
