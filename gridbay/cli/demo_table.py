@@ -35,7 +35,7 @@ def show_outcome(proofs: list[Proof], epoch: Epoch) -> None:
 def _rows(proofs: list[Proof], epoch: Epoch) -> list[tuple[str, list[str | Text]]]:
     return [
         ("id", [proof.job.job_id for proof in proofs]),
-        ("outcome", [_outcome(proof) for proof in proofs]),
+        ("outcome", [wording.state(proof.job) for proof in proofs]),
         ("node", [proof.job.attempts[-1].node_name for proof in proofs]),
         ("seconds", [f"{sum(line.run_ms for line in proof.cost.lines) / 1000:.3f}" for proof in proofs]),
         ("cost (USDC)", [proof.cost.total.usdc for proof in proofs]),
@@ -45,10 +45,6 @@ def _rows(proofs: list[Proof], epoch: Epoch) -> list[tuple[str, list[str | Text]
         ("signature", [_signatures(proof) for proof in proofs]),
         ("receipt", [_verdict(proof) for proof in proofs]),
     ]
-
-
-def _outcome(proof: Proof) -> str:
-    return wording.reason(proof.job)
 
 
 def _sum(parts: list[Money]) -> str:

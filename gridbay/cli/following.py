@@ -9,8 +9,10 @@ from typing import Any, TextIO
 
 from rich.console import Console
 from rich.status import Status
+from rich.text import Text
 
 from gridbay.cli import wording
+from gridbay.cli.console import harmless
 from gridbay.cli.logs import LogWriter
 from gridbay.client.sdk import Gridbay
 from gridbay.client.streams import WaitedTooLong
@@ -48,11 +50,6 @@ class Following:
             threading.Thread(target=self._read, args=(name, stream), daemon=True).start()
         self._say(job)
 
-    @property
-    def job(self) -> JobView:
-        """As it was heard of last."""
-        return self._job
-
     def run(self, *, seconds: float | None = None) -> JobView:
         """Until the job is over, its log is whole and its bill is written, or these two take too long.
 
@@ -63,8 +60,7 @@ class Following:
             while not self._finished():
                 if until is not None and time.monotonic() > until:
                     raise WaitedTooLong(
-                        f"{self._job.job_id} is still {self._job.state} ({wording.reason(self._job)}) "
-                        f"after {seconds:g} s"
+                        f"{self._job.job_id} is not over after {seconds:g} s ({wording.state(self._job)})"
                     )
                 try:
                     self._take(self._items.get(timeout=LOOK_SECONDS))
@@ -104,10 +100,10 @@ class Following:
             if not self._writer.at_line_start:
                 self._console.print()
                 self._writer.at_line_start = True
-            colour = wording.COLOURS[job.state]
-            self._console.print(f"[{colour}]{job.state:<9}[/] {wording.reason(job)}{_where(job)}")
+            words = ", ".join(part for part in (wording.reason(job), _where(job)) if part)
+            self._console.print(Text.assemble((f"{job.state:<9} ", wording.COLOURS[job.state]), harmless(words)))
         if job.state in (JobState.QUEUED, JobState.PLACED, JobState.STOPPING):
-            self._rest(f"{wording.reason(job)} …")
+            self._rest(f"{wording.state(job)} …")
         elif job.state.final and not job.billed:
             self._rest("the bill is being written …")
 
@@ -141,7 +137,7 @@ def _where(job: JobView) -> str:
     attempt = job.attempts[-1]
     price = f"{attempt.price_per_unit_hour.usdc} USDC a {wording.unit_name(Unit(job.unit))}"
     numbered = f", attempt {attempt.number}" if attempt.number > 1 else ""
-    return f" on {attempt.node_name} at {price}{numbered}"
+    return f"on {attempt.node_name} at {price}{numbered}"
 
 
 def closing_line(job: JobView) -> str:

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from market.errors import FieldError
+from market.errors import FieldError, InvalidInput
 from market.specs import InvalidSpec, JobSpec, parse_job_spec
 
 FILE_MAX_BYTES = 1024 * 1024
@@ -59,9 +59,12 @@ class JobFile:
 
 
 def read_job_file(path: Path) -> JobFile:
-    """Read it. Raises WrongJobFile for what is not YAML or not a mapping, OSError for what cannot be read."""
-    with path.open("rb") as file:
-        content = file.read(FILE_MAX_BYTES + 1)
+    """Read it. Raises WrongJobFile for what is not YAML or not a mapping, InvalidInput for what cannot be read."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(FILE_MAX_BYTES + 1)
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}") from None
     if len(content) > FILE_MAX_BYTES:
         raise InvalidSpec(f"{path} has more than {FILE_MAX_BYTES // 1024} kB: that is no job")
     try:

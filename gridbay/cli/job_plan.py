@@ -23,9 +23,9 @@ def show_plan(console: Console, request: JobRequest, plan: PlanView, archive: Ar
     name = request.spec.name or "job"
     asked = wording.quantity(plan.quantity_milli, plan.unit)
     unit = wording.unit_name(plan.unit)
-    hourly = plan.expected_price_per_hour
+    needs, hourly = request.spec.resources, plan.expected_price_per_hour
     rows = [
-        ("resources", f"{asked}, {wording.size(request.spec.resources.memory)} of memory"),
+        ("resources", f"{asked}, {wording.size(needs.memory)} of memory, {wording.size(needs.disk)} of disk"),
         ("workdir", _workdir(request, archive)),
         ("at most", wording.duration(plan.max_duration_seconds)),
         ("price", f"{hourly.usdc} USDC an hour now" if hourly is not None else ""),

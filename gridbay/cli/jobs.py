@@ -74,8 +74,8 @@ def _facts(job: JobView) -> list[tuple[str, str]]:
     return [
         ("job", job.job_id),
         ("name", job.name),
-        ("state", f"{job.state} ({job.reason}): {wording.reason(job)}"),
-        ("detail", job.detail),
+        ("state", wording.state(job)),
+        ("reason", job.reason),
         ("exit code", "" if job.exit_code is None else str(job.exit_code)),
         ("node", f"{newest.node_name} ({newest.node_id})" if newest else ""),
         ("resources", wording.quantity(job.quantity_milli, job.unit)),

@@ -8,7 +8,7 @@ import typer
 
 from gridbay.cli.console import harmless, remarks
 from gridbay.cli.jobs import JobId
-from gridbay.cli.session import open_market
+from gridbay.cli.session import WATCHING_PATIENCE_SECONDS, open_market
 from market.customer_api import LogLine
 
 app = typer.Typer()
@@ -21,7 +21,7 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job is over.")] = False,
 ) -> None:
     """Print a job's log; -f follows it."""
-    with open_market() as market:
+    with open_market(WATCHING_PATIENCE_SECONDS) as market:
         print_log(market.logs(job_id, follow=follow))
 
 

@@ -45,7 +45,7 @@ app = typer.Typer(
     # A traceback's local variables may hold a token.
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit status: 0 well · 1 refused · 2 wrong usage or job.yaml · 3 the market does not answer · "
+    epilog="Exit status: 0 well · 1 refused · 2 wrong usage or job.yaml · 3 not now: no answer, or not ready yet · "
     "130 interrupted. `gridbay run` ends with the job's own.",
 )
 

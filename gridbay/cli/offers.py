@@ -89,7 +89,7 @@ def _instead(market: Gridbay, gpu: str | None, max_price: str | None, unit: Unit
         others = market.offers(max_price=max_price, unit=unit, simulated=simulated)
         if others:
             models = sorted({wording.model(offer) for offer in others})
-            return f"no offer has the GPUs {gpu}; there are {_range(others)}: {', '.join(models[:8])}"
+            return f"no offer has the GPUs {gpu}; without --gpu: {_range(others)} ({', '.join(models[:8])})"
     everything = market.offers()
     if everything:
         return f"no offer matches; without any condition: {_range(everything)}"

@@ -94,5 +94,5 @@ def read_receipt(file: Path) -> Receipt:
         return Receipt.model_validate_json(file.read_bytes())
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        place = "/".join(str(part) for part in first["loc"])
-        raise InvalidInput(f"{file} is no receipt: {place}: {first['msg']}") from None
+        place = "".join(f"/{part}" for part in first["loc"])
+        raise InvalidInput(f"{file} is no receipt{place and f', at {place}'}: {first['msg']}") from None

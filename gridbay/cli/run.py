@@ -14,7 +14,7 @@ from gridbay.cli.job_flags import JobFlags
 from gridbay.cli.job_plan import show_plan
 from gridbay.cli.job_request import JobRequest, job_of_command, job_of_file
 from gridbay.cli.listing import print_json
-from gridbay.cli.session import open_market
+from gridbay.cli.session import WATCHING_PATIENCE_SECONDS, open_market
 from gridbay.client.sdk import Gridbay
 from gridbay.client.workdirs import Archive, pack
 from market.customer_api import JobView, PlanView
@@ -46,7 +46,7 @@ def _option(*names: str, text: str) -> Any:
 def run(
     context: typer.Context,
     *,
-    file: Annotated[Path | None, typer.Argument(help="job.yaml", metavar="[FILE]", show_default=False)] = None,
+    file: Annotated[Path | None, typer.Argument(help="job.yaml", metavar="FILE", show_default=False)] = None,
     gpu: Annotated[str | None, _option("--gpu", text="H100, H100:80GB:2, 24GB.., a count")] = None,
     cpu: Annotated[str | None, _option("--cpu", text="CPUs: 2, 0.5")] = None,
     memory: Annotated[str | None, _option("--memory", text="RAM: 4GB")] = None,
@@ -81,7 +81,7 @@ def run(
     )  # fmt: skip
     request = _request(file, flags, context.meta[_COMMAND], send_folder=not no_workdir)
     with ExitStack() as stack:
-        market = stack.enter_context(open_market())
+        market = stack.enter_context(open_market(WATCHING_PATIENCE_SECONDS))
         archive = stack.enter_context(pack(request.folder)) if request.folder else None
         plan = _plan(market, request, archive)
         if dry_run:
@@ -150,9 +150,10 @@ def _attend(market: Gridbay, job: JobView, output_dir: Path | None, output: Outp
             console.print(f"no longer watched, but {job.job_id} goes on: gridbay logs -f {job.job_id}", style="bold")
             raise error from None
         except KeyboardInterrupt:
-            if not _wants_to_go_on(market, following):
+            code = _after_interrupt(market, job)
+            if code is not None:
                 console.print(f"{job.job_id} runs on: gridbay logs -f {job.job_id}", style="bold")
-                return INTERRUPTED
+                return code
     console.print(closing_line(job), style="bold", markup=False)
     if output_dir is not None:
         for path in market.download_outputs(job.job_id, output_dir):
@@ -164,15 +165,22 @@ def _attend(market: Gridbay, job: JobView, output_dir: Path | None, output: Outp
     return exit_code(job)
 
 
-def _wants_to_go_on(market: Gridbay, following: Following) -> bool:
-    """After Ctrl-C: stop the job (and see its end), or leave it running and go."""
+def _after_interrupt(market: Gridbay, job: JobView) -> int | None:
+    """Ask what Ctrl-C meant: stop the job and see its end (None), leave it running (the exit status), or go on (None).
+
+    Without a terminal, and at a second Ctrl-C, the job is left running.
+    """
     if not sys.stdin.isatty():
-        return False
+        return INTERRUPTED
     try:
         answer = typer.prompt("\nstop the job, detach and let it run, or continue here? [s/d/c]", default="d", err=True)
     except (KeyboardInterrupt, EOFError, typer.Abort):
-        return False
-    if answer.strip().lower().startswith("s"):
-        market.stop(following.job.job_id)
-        return True
-    return bool(answer.strip().lower().startswith("c"))
+        return INTERRUPTED
+    match answer.strip().lower()[:1]:
+        case "s":
+            market.stop(job.job_id)
+            return None
+        case "c":
+            return None
+        case _:
+            return 0

@@ -10,6 +10,9 @@ from gridbay.cli.embedded import running_market
 from gridbay.client.sdk import Gridbay
 from market.errors import InvalidInput, Unauthenticated
 
+PATIENCE_SECONDS = 5.0
+"""Of a command that a person waits for: longer is only worth it where something is being watched."""
+WATCHING_PATIENCE_SECONDS = 20.0
 URL_VARIABLE, TOKEN_VARIABLE = "GRIDBAY_URL", "GRIDBAY_TOKEN"
 
 
@@ -56,12 +59,18 @@ def open_session(kind: str = "customer") -> Session:
     return Session(embedded.account, embedded.rpc_url, embedded.state_dir)
 
 
-def open_market() -> Gridbay:
+def open_market(patience_seconds: float = PATIENCE_SECONDS) -> Gridbay:
     """The market as a customer sees it; to be used in a `with` block."""
     session = open_session()
-    return Gridbay(session.account.url, session.token("customer"), on_retry=tell_retry)
+    token = session.token("customer")
+    return Gridbay(session.account.url, token, patience_seconds=patience_seconds, on_retry=tell_retry)
+
+
+_told: set[str] = set()
 
 
 def tell_retry(why: str) -> None:
-    """Say on stderr why something takes longer."""
-    sys.stderr.write(f"trying again: {why}\n")
+    """Say on stderr, once, why something takes longer."""
+    if why not in _told:
+        _told.add(why)
+        sys.stderr.write(f"trying again: {why}\n")

@@ -18,4 +18,4 @@ def stop(
     with open_market() as market:
         for job_id in job_ids:
             job = market.stop(job_id)
-            print(f"{job.job_id}  {job.state}: {wording.reason(job)}")
+            print(f"{job.job_id}  {wording.state(job)}")

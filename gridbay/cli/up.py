@@ -12,6 +12,11 @@ from gridbay.cli.console import remarks, results
 from gridbay.cli.extras import need_embedded
 from gridbay.cli.listing import facts
 
+with need_embedded():
+    from gridbay.standalone import market, status
+    from gridbay.standalone.facts import MarketFacts
+    from gridbay.standalone.state import MarketState
+
 app = typer.Typer()
 LOOK_SECONDS = 0.2
 
@@ -27,10 +32,6 @@ def up(
     Everything listens on loopback alone: this is for one machine and its owner. Ctrl-C stops it; started again on
     the same folder it goes on where it was.
     """
-    with need_embedded():
-        from gridbay.standalone import market, status  # noqa: PLC0415 (the servers' side: only `up` needs it)
-        from gridbay.standalone.facts import MarketFacts  # noqa: PLC0415
-        from gridbay.standalone.state import MarketState  # noqa: PLC0415
     root, ready = MarketState.locate(state).root, threading.Event()
     remarks().print(f"starting the market in {root}", markup=False)
 
@@ -44,7 +45,7 @@ def up(
 
     def tell_ready(found: MarketFacts) -> None:
         ready.set()
-        _say_ready(found.public_url, root, found.elapsed_seconds, default=state is None)
+        _say_ready(found.public_url, root, found.elapsed_seconds)
 
     threading.Thread(target=tell_progress, daemon=True).start()
     try:
@@ -54,8 +55,9 @@ def up(
     raise typer.Exit(code)
 
 
-def _say_ready(url: str, root: Path, seconds: float, *, default: bool) -> None:
-    login = "gridbay login --state" + f" {root}" if not default else "not needed here: commands find this market"
+def _say_ready(url: str, root: Path, seconds: float) -> None:
+    found_anyway = root == MarketState.locate().root
+    login = f"gridbay login --state {root}" + (" (not needed: commands here find this market)" if found_anyway else "")
     rows = [
         ("market", url),
         ("login", login),

@@ -9,26 +9,27 @@ from market.states import JobState, Reason
 REASONS = {
     Reason.QUEUED_FOR_CAPACITY: "waits for free capacity",
     Reason.QUEUED_FOR_FUNDS: "waits for money",
-    Reason.NO_OFFER: "waits: no offer matches at its price",
+    Reason.NO_OFFER: "no offer matches at its price",
     Reason.RECOVERING_PROVIDER_LOST: "its node was lost; a new attempt will follow",
-    Reason.RECOVERING_RETRY: "failed; a new attempt will follow",
-    Reason.PLACED: "starts",
-    Reason.RUNNING: "runs",
-    Reason.STOPPING_BY_USER: "stops, as you asked",
-    Reason.SUCCEEDED: "succeeded",
-    Reason.FAILED_EXIT_CODE: "failed",
-    Reason.FAILED_SIGNAL: "was ended by a signal",
-    Reason.FAILED_OUT_OF_MEMORY: "needed more memory than it asked for",
-    Reason.FAILED_START: "could not be started",
+    Reason.RECOVERING_RETRY: "it failed; a new attempt will follow",
+    Reason.PLACED: "",
+    Reason.RUNNING: "",
+    Reason.STOPPING_BY_USER: "as you asked",
+    Reason.SUCCEEDED: "",
+    Reason.FAILED_EXIT_CODE: "",
+    Reason.FAILED_SIGNAL: "a signal ended it",
+    Reason.FAILED_OUT_OF_MEMORY: "it needed more memory than it asked for",
+    Reason.FAILED_START: "it could not be started",
     Reason.FAILED_WORKDIR: "its working directory could not be unpacked",
     Reason.FAILED_OUTPUTS: "its outputs could not be kept",
     Reason.FAILED_PROVIDER_LOST: "its nodes were lost too often",
-    Reason.STOPPED_BY_USER: "stopped, as you asked",
-    Reason.STOPPED_MAX_DURATION: "stopped: max_duration was reached",
-    Reason.STOPPED_BALANCE_EXHAUSTED: "stopped: the balance is used up",
-    Reason.STOPPED_BUDGET_EXHAUSTED: "stopped: budget.max_total is used up",
-    Reason.STOPPED_LEASE_EXPIRED: "stopped: its lease ran out",
+    Reason.STOPPED_BY_USER: "as you asked",
+    Reason.STOPPED_MAX_DURATION: "max_duration was reached",
+    Reason.STOPPED_BALANCE_EXHAUSTED: "the balance is used up",
+    Reason.STOPPED_BUDGET_EXHAUSTED: "budget.max_total is used up",
+    Reason.STOPPED_LEASE_EXPIRED: "its lease ran out",
 }
+"""What a state does not say by itself."""
 COLOURS = {
     JobState.QUEUED: "yellow",
     JobState.PLACED: "cyan",
@@ -41,9 +42,16 @@ COLOURS = {
 
 
 def reason(job: JobView) -> str:
-    """Why a job is in its state, with the exit code where that says it."""
-    words = REASONS[job.reason]
-    return f"{words} with exit code {job.exit_code}" if job.exit_code and job.state is JobState.FAILED else words
+    """Why a job is in its state, in words; empty where the state says it all."""
+    code = f"exit code {job.exit_code}" if job.exit_code is not None and job.exit_code > 0 else ""
+    # What a market says of a reason that this version does not know is better than nothing.
+    words = REASONS.get(job.reason, str(job.reason))
+    return ", ".join(part for part in (words, code, job.detail) if part)
+
+
+def state(job: JobView) -> str:
+    """The state with its reason: "queued: waits for free capacity"."""
+    return ": ".join(part for part in (str(job.state), reason(job)) if part)
 
 
 def size(count: int) -> str:

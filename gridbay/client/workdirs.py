@@ -1,7 +1,7 @@
 """The working directory of a job: packed the same way every time, so that equal folders are sent once.
 
-Excluded is what .gridbayignore names (the syntax of .gitignore) and what nobody wants to send (ALWAYS_IGNORED; a
-line like `!.venv/` in .gridbayignore takes it back).
+Excluded is what .gridbayignore names (the syntax of .gitignore) and what nobody wants to send: ALWAYS_IGNORED (a line
+like `!node_modules/` in .gridbayignore takes it back) and virtual environments of Python, which cannot be moved.
 """
 
 import contextlib
@@ -26,7 +26,8 @@ from market.customer_api import WORKDIR_MAX_BYTES
 from market.errors import InvalidInput, MarketError, TooLarge, Unavailable
 
 IGNORE_FILE = ".gridbayignore"
-ALWAYS_IGNORED = (".git/", ".venv/", "__pycache__/", "*.pyc", "node_modules/")
+ALWAYS_IGNORED = (".git/", "__pycache__/", "*.pyc", "node_modules/")
+VIRTUAL_ENVIRONMENT_MARK = "pyvenv.cfg"
 FILES_MAX = 50_000
 LARGEST_SHOWN = 3
 _COMPRESSION_LEVEL = 6
@@ -110,13 +111,15 @@ def _entries(root: Path) -> Iterator[_Entry]:
             yield _Entry(here, relative.as_posix(), stat.S_IFDIR | 0o755, 0)
         links = [name for name in folders if (here / name).is_symlink()]
         # As in git, nothing below a folder that is left out can be taken back.
-        folders[:] = [
-            name for name in folders if name not in links and not rules.match_file(f"{(relative / name).as_posix()}/")
-        ]
+        folders[:] = [name for name in folders if name not in links and _is_wanted(here / name, relative / name, rules)]
         for name in files + links:
             inner = (relative / name).as_posix()
             if not rules.match_file(inner):
                 yield _entry(root, here / name, inner)
+
+
+def _is_wanted(folder: Path, relative: Path, rules: GitIgnoreSpec) -> bool:
+    return not rules.match_file(f"{relative.as_posix()}/") and not (folder / VIRTUAL_ENVIRONMENT_MARK).is_file()
 
 
 def _unreadable(error: OSError) -> None:
@@ -131,7 +134,7 @@ def _entry(root: Path, path: Path, name: str) -> _Entry:
         target = path.resolve()
         if not target.is_relative_to(root):
             raise InvalidInput(
-                f"workdir: {name} is a link to {path.readlink()}, outside of the folder",
+                f"workdir: {name} is a link that leads to {target}, outside of the folder",
                 remedy=f"copy what it points to into the folder, or name it in {IGNORE_FILE}",
             )
         # Resolved, because a link through a chain of links may leave the folder elsewhere.
