@@ -71,7 +71,7 @@ def grant(session: Session, nodes: dict[str, Node], grants: Sequence[Grant], now
 
 def extend(session: Session, lease: Lease, until: datetime) -> bool:
     """Hold a live lease until a later time; an earlier one changes nothing. Returns whether it did."""
-    if lease.released_at is not None or until <= lease.held_until:
+    if until <= lease.held_until:
         return False
     lease.held_until = until
     desired_changed(session, lock_nodes(session, [lease.node_id]).values())

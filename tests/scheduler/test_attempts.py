@@ -10,7 +10,7 @@ from market.errors import NotFound
 from market.messages import AttemptEnded, JobEnded, JobRequeued
 from market.states import AttemptState, JobState, Reason
 from scheduler import attempts, desired, jobs, orders
-from scheduler.retries import believed
+from scheduler.retries import Situation, believed, next_step
 from scheduler.tables import Attempt
 
 RETRY = {"on": ["provider_lost", "failure"], "max_attempts": 2}
@@ -27,8 +27,10 @@ def test_a_job_runs_and_succeeds_and_its_lease_is_released_at_once(world: World)
     node = world.node(["NVIDIA H100"])
     job_id, attempt_id = world.running(resources={"gpu": 1})
     assert (world.record(job_id).state, world.record(job_id).started_at) == (JobState.RUNNING, world.clock.now())
+    version = desired.versions(world.session, [node.id])[node.id]
     world.clock.advance(timedelta(seconds=90))
     assert world.report(attempt_id, "exited", Reason.SUCCEEDED, 0) == [attempt_id]
+    assert desired.versions(world.session, [node.id])[node.id] == version + 1
     record = world.record(job_id)
     assert (record.state, record.exit_code, record.ended_at) == (JobState.SUCCEEDED, 0, world.clock.now())
     assert world.row(job_id).used_ms == 90_000
@@ -180,6 +182,32 @@ def test_an_agent_cannot_invent_a_stop_nor_a_success(
     claimed: Reason | None, exit_code: int | None, asked: Reason | None, spent: bool, written: Reason
 ) -> None:
     assert believed(claimed, exit_code, asked, spent=spent) is written
+
+
+@pytest.mark.parametrize(
+    ("reason", "remaining", "state"),
+    [
+        (Reason.FAILED_EXIT_CODE, 1, JobState.QUEUED),
+        (Reason.FAILED_EXIT_CODE, 0, JobState.FAILED),
+        (Reason.FAILED_PROVIDER_LOST, 1, JobState.QUEUED),
+        (Reason.FAILED_PROVIDER_LOST, 0, JobState.STOPPED),
+        (Reason.STOPPED_MAX_DURATION, 1, JobState.STOPPED),
+        (Reason.SUCCEEDED, 1, JobState.SUCCEEDED),
+    ],
+)
+def test_a_new_attempt_needs_time_that_is_left(reason: Reason, remaining: int, state: JobState) -> None:
+    both = ["provider_lost", "failure"]
+    situation = Situation(reason, None, both, attempts_placed=1, max_attempts=9, remaining_seconds=remaining)
+    assert next_step(situation).state is state
+
+
+def test_no_time_after_a_lease_counts_however_late_its_end_is_told(world: World) -> None:
+    world.node()
+    job_id, attempt_id = world.running(funded_seconds=60)
+    world.clock.advance(timedelta(seconds=85))
+    world.report(attempt_id, "exited", Reason.SUCCEEDED, 0)
+    assert world.told(AttemptEnded)[0].ended_at == world.lease(attempt_id).held_until
+    assert world.row(job_id).used_ms == 60_000
 
 
 def test_jobs_are_listed_newest_first_page_by_page(world: World) -> None:

@@ -56,6 +56,15 @@ def test_nothing_extends_a_lease_that_has_ended(world: World) -> None:
     assert world.record(job_id).state is JobState.SUCCEEDED
 
 
+def test_nothing_extends_the_lease_of_a_lost_attempt(world: World) -> None:
+    job_id, attempt_id, lease = leased(world)
+    until = lease.held_until
+    world.pass_time(35)
+    assert world.record(job_id).state is JobState.QUEUED
+    funded(world, job_id, lease, until + timedelta(hours=1))
+    assert world.lease(attempt_id).held_until == until
+
+
 def test_when_funding_is_refused_the_job_runs_on_what_is_paid_and_is_then_stopped(world: World) -> None:
     job_id, attempt_id, lease = leased(world)
     refused(world, job_id, lease, lease.held_until)
@@ -79,7 +88,7 @@ def test_a_deposit_in_time_calls_the_stop_off(world: World) -> None:
     refused(world, job_id, lease, until)
     funded(world, job_id, lease, until + timedelta(seconds=900))
     refused(world, job_id, lease, until)
-    world.clock.advance(timedelta(seconds=901))
+    world.clock.advance(timedelta(seconds=1795))
     assert stops.ask_due(world.session, world.clock.now()) == 0
     assert action(world, lease) is Action.RUN
 

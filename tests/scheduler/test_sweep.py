@@ -1,15 +1,21 @@
 """The sweep: a silent node is lost and its jobs recover, but its GPUs stay held, and nobody is evicted in a mass."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from market_world import LIMITS, ORGANIZATION, World
+from sqlalchemy import text
 
+from infra.database import Database
+from market.clock import ManualClock
 from market.messages import AttemptEnded, JobEnded, JobRequeued
 from market.states import AttemptState, JobState, Reason
-from scheduler import desired, jobs, sweep
+from scheduler import desired, jobs, leases, sweep
 from scheduler.silence import BRAKE_MAX, Pulse, Verdict, judge
 from scheduler.tables import NodeState
+from scheduler.work import lock_attempts
 
 H100 = "NVIDIA H100"
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -155,6 +161,56 @@ def test_a_lease_that_runs_out_ends_its_attempt_after_the_grace(
     assert world.lease(attempt_id).released_at == world.clock.now()
     world.pass_time(10, node)
     assert len(world.told(AttemptEnded)) == 1
+
+
+def test_a_node_that_fell_silent_before_its_lease_began_has_not_worked(world: World) -> None:
+    world.node()
+    world.sweep()
+    world.clock.advance(timedelta(seconds=10))
+    job_id = world.job()
+    world.place()
+    granted = world.clock.now()
+    world.pass_time(25)
+    assert world.told(AttemptEnded)[0].ended_at == granted
+    assert world.row(job_id).used_ms == 0
+
+
+def test_a_lease_that_is_extended_while_the_sweep_waits_for_its_job_lives_on(
+    database: Database, clock: ManualClock
+) -> None:
+    with database.transaction() as session:
+        world = World(session, clock)
+        world.node()
+        job_id, attempt_id = world.running(funded_seconds=60)
+    clock.advance(timedelta(seconds=100))
+
+    def end_expired() -> int:
+        with database.transaction() as session:
+            return sweep.end_expired(session, clock.now(), LIMITS)
+
+    with ThreadPoolExecutor(1) as pool:
+        with database.transaction() as session:
+            work = lock_attempts(session, [attempt_id])[attempt_id]
+            leases.extend(session, work.lease, clock.now() + timedelta(seconds=60))
+            session.flush()
+            sweeping = pool.submit(end_expired)
+            wait_until_someone_waits_for_a_lock(database)
+        assert sweeping.result(timeout=30) == 1
+    with database.read() as session:
+        assert World(session, clock).record(job_id).state is JobState.RUNNING
+
+
+def wait_until_someone_waits_for_a_lock(database: Database) -> None:
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        with database.read() as session:
+            if session.scalar(waiting):
+                return
+        time.sleep(0.01)
+    raise AssertionError("nobody waits")
 
 
 def test_a_node_that_is_lost_for_an_hour_is_gone_and_comes_back_when_it_is_heard(world: World) -> None:
