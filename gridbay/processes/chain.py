@@ -4,13 +4,13 @@ import sys
 from urllib.parse import urlsplit
 
 from billing.chains.local.server import serve
-from infra.ground import ground
 from infra.logging import configure_logging
+from infra.settings import settings
 
 
 def main() -> None:
     """Serve the chain of the state folder at the address of the first RPC URL, until told to stop."""
-    config = ground().settings
+    config = settings()
     configure_logging("chain", config.log_level)
     if config.state_dir is None:
         sys.exit("chain: GRIDBAY_STATE_DIR is not set; the local chain belongs to an embedded market")
