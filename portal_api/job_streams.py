@@ -66,7 +66,7 @@ async def follow_log(
     yield opening()
     spoke_at = time.monotonic()
     with portal.topics.watch(f"log:{job_id}", f"job:{job_id}") as watch:
-        while await _good(allowed):
+        while not watch.ending and await _good(allowed):
             # The job before its log: an attempt that has ended by now has delivered all of it.
             job = await customer_jobs.get(portal, organization_id, job_id)
             attempt = next((item for item in job.attempts if item.number == place.attempt_number), None)
@@ -94,7 +94,7 @@ async def follow_job(
     yield opening()
     spoke_at, shown = time.monotonic(), None
     with portal.topics.watch(f"job:{job_id}") as watch:
-        while await _good(allowed):
+        while not watch.ending and await _good(allowed):
             job = await customer_jobs.get(portal, organization_id, job_id)
             if job != shown:
                 yield frame("job", job.model_dump_json(), str(job.version))
@@ -112,12 +112,12 @@ async def changes(
     """The job at once and at every change, until it is over and billed."""
     shown: JobView | None = None
     with portal.topics.watch(f"job:{job_id}") as watch:
-        while await _good(allowed):
+        while not watch.ending and await _good(allowed):
             job = await customer_jobs.get(portal, organization_id, job_id)
             if job != shown:
                 shown = job
                 yield job
-            if job.billed or watch.ending:
+            if job.billed:
                 return
             await watch.wait(LOOK_AGAIN_SECONDS)
 

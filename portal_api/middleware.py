@@ -7,7 +7,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from market.customer_api import Problem
+from market.errors import TooLarge
 from market.ids import new_id
 from portal_api.problems import internal_problem, problem_of, problem_response, refusal_of
 
@@ -60,7 +60,7 @@ class Envelope:
         try:
             declared = Headers(scope=scope).get("content-length", "")
             if declared.isdigit() and int(declared) > self._body_max_bytes:
-                await problem_response(self._too_large())(scope, receive, send_enveloped)
+                await problem_response(problem_of(self._too_large()))(scope, receive, send_enveloped)
             else:
                 await self._app(scope, self._bounded(receive), send_enveloped)
         except Exception as error:
@@ -91,12 +91,8 @@ class Envelope:
 
         return receive_bounded
 
-    def _too_large(self) -> Problem:
-        return Problem(
-            type="urn:gridbay:problem:too_large",
-            title="Content Too Large",
-            status=413,
-            detail=f"the body is larger than {self._body_max_bytes} bytes, the most this address takes",
-            code="too_large",
+    def _too_large(self) -> TooLarge:
+        return TooLarge(
+            f"the body is larger than {self._body_max_bytes} bytes, the most this address takes",
             remedy="send large things by the signed URLs of the storage",
         )

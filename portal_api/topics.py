@@ -5,7 +5,6 @@ never the truth: without the cache the waiters look for themselves, a little lat
 """
 
 import asyncio
-import contextlib
 from collections.abc import Iterable
 from types import TracebackType
 
@@ -19,7 +18,7 @@ log = structlog.get_logger(__name__)
 BLIND_SECONDS = 1.0
 RETRY_SECONDS = 1.0
 RECEIVE_SECONDS = 5.0
-WATCHES_MAX = 20_000
+STOP_ATTEMPTS_MAX, STOP_ATTEMPT_SECONDS = 20, 0.25
 
 
 class Watch:
@@ -93,10 +92,12 @@ class Topics:
         self.wake(list(self._watches))
 
     async def stop(self) -> None:
-        if self._listening is not None:
+        """Stop listening. Python 3.11's wait_for may swallow a cancellation that comes while it connects: ask again."""
+        for _ in range(STOP_ATTEMPTS_MAX):
+            if self._listening is None or self._listening.done():
+                return
             self._listening.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._listening
+            await asyncio.wait([self._listening], timeout=STOP_ATTEMPT_SECONDS)
 
     async def _listen(self) -> None:
         """Stay subscribed; after every gap wake everybody, for what was said meanwhile was not heard."""

@@ -1,5 +1,7 @@
 """A market behind a portal: everybody's clients, and the steps that other processes would take."""
 
+import asyncio
+import json
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -7,9 +9,12 @@ from types import TracebackType
 from typing import Any
 
 import httpx
+import redis
 from fastapi import FastAPI
 
-from billing import accounts, capture, ledger
+from billing import capture, deposits, usage
+from billing.arrivals import Arrival
+from infra.bus.usage import STREAM
 from infra.ground import Ground
 from infra.outbox.delivery import claim, deliver
 from market.agent_api import SIGNATURE_HEADER, AttemptStatus, JoinRequest, Report
@@ -54,12 +59,17 @@ class Caller:
     async def get(self, path: str, **more: Any) -> httpx.Response:
         return await self.http.get(path, **more)
 
-    async def post(self, path: str, body: Any = None, *, key: str | None = None, **more: Any) -> httpx.Response:
-        headers = {IDEMPOTENCY_HEADER: key} if key is not None else {}
-        return await self.http.post(path, json=body, headers=headers, **more)
+    async def post(self, path: str, body: Any = None, *, key: str | None = None) -> httpx.Response:
+        return await self.send("POST", path, body, {IDEMPOTENCY_HEADER: key} if key is not None else {})
 
-    async def put(self, path: str, body: Any = None, **more: Any) -> httpx.Response:
-        return await self.http.put(path, json=body, **more)
+    async def put(self, path: str, body: Any = None) -> httpx.Response:
+        return await self.send("PUT", path, body, {})
+
+    async def send(self, method: str, path: str, body: Any, headers: dict[str, str]) -> httpx.Response:
+        """Escaped JSON, so that a test can send any character at all."""
+        content = json.dumps(body) if body is not None else None
+        headers = {**headers, **({"Content-Type": "application/json"} if body is not None else {})}
+        return await self.http.request(method, path, content=content, headers=headers)
 
     async def submit(self, *, key: str | None = None, **spec: Any) -> httpx.Response:
         return await self.post("/v1/jobs", {"spec": {**SPEC, **spec}}, key=key or new_id("req"))
@@ -107,7 +117,6 @@ class PortalWorld:
         self.clock = base.clock
         assert isinstance(self.clock, ManualClock)
         self._clients = AsyncExitStack()
-        self._deposits = 0
 
     async def __aenter__(self) -> "PortalWorld":
         return self
@@ -131,10 +140,9 @@ class PortalWorld:
                 session, TokenKind.CUSTOMER, self.clock.now(), name="t", organization_id=organization.id, role=role
             )
             if usdc:
-                self._deposits += 1
-                amount = usdc * 1_000_000
-                entries = {accounts.TREASURY: -amount, accounts.available(organization.id): amount}
-                ledger.post(session, [ledger.Transfer(f"test-deposit:{new_id('dep')}", entries)])
+                deposit = deposits.request(session, organization.id, usdc * 1_000_000, self.clock.now())
+                arrived = Arrival(f"signature of {deposit.deposit_id}", 0, deposit.amount_microusd)
+                deposits.credit(session, deposit.deposit_id, [arrived], self.clock.now())
         return await self.keep(Customer(self.app, issued.text, organization.id))
 
     async def member(self, customer: Customer, role: Role, *, days: int = 1) -> Customer:
@@ -180,6 +188,14 @@ class PortalWorld:
         answer = await node.report(status)
         assert answer.status_code == 200, answer.text
 
+    async def watched(self, topic: str) -> None:
+        """Until somebody in the portal waits for that topic."""
+        for _ in range(2000):
+            if topic in self.portal.topics._watches:
+                return
+            await asyncio.sleep(0.005)
+        raise AssertionError(f"nobody waits for {topic}")
+
     def place(self) -> None:
         """What the scheduler's worker does."""
         rounds.run(self.base.database, self.clock, limit=100)
@@ -193,8 +209,26 @@ class PortalWorld:
                 return
             deliver(self.base.database, self.clock, due)
 
+    def bus_length(self) -> int:
+        with self._bus() as client:
+            return int(client.xlen(STREAM))
+
+    def consume(self) -> None:
+        """What the usage consumer does with what waits on the bus."""
+        with self._bus() as client:
+            entries = client.xrange(STREAM)
+            client.delete(STREAM)
+        reports = [
+            usage.SignedReport(fields[b"node"].decode(), self.clock.now(), fields[b"body"]) for _, fields in entries
+        ]
+        with self.base.database.transaction() as session:
+            usage.merge(session, reports, self.clock.now())
+
+    def _bus(self) -> Any:
+        return redis.Redis.from_url(self.base.settings.usage_bus_url.get_secret_value())
+
     def settle(self) -> None:
-        """Everything that ends a bill."""
+        """Everything that ends the bill of attempts whose final readings never came."""
         self.deliver()
         self.clock.advance(timedelta(seconds=self.base.settings.final_reading_wait_seconds + 1))
         with self.base.database.transaction() as session:
