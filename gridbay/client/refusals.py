@@ -46,7 +46,8 @@ def refusal(response: httpx.Response) -> MarketError:
 
 
 def _by_code() -> dict[str, type[MarketError]]:
-    return {kind.code: kind for kind in _descendants(MarketError)}
+    """Only the shared language's own: what others derive from it may be made in other ways."""
+    return {kind.code: kind for kind in _descendants(MarketError) if kind.__module__.startswith("market.")}
 
 
 def _descendants(kind: type[MarketError]) -> Iterator[type[MarketError]]:
