@@ -96,7 +96,8 @@ def test_a_renewed_deadline_keeps_it_alive(attempts: Attempts) -> None:
 
 
 def test_a_shortened_deadline_counts_at_once(attempts: Attempts) -> None:
-    folder = attempts.start("sleep 100")
+    folder = attempts.start("echo up; sleep 100")
+    wait_until(lambda: log_of(folder) and control.usage(folder))
     asked_ns = layout.boottime_ns()
     control.extend(folder, asked_ns)
     assert ended(folder).ended_boottime_ns - asked_ns < SECOND_NS // 2

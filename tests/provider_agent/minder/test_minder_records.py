@@ -5,7 +5,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from running import Attempts, log_of, wait_until
 
@@ -27,6 +27,7 @@ def test_a_log_past_its_bound_says_so_and_ends_with_the_last_words(attempts: Att
 
 
 @settings(max_examples=30, deadline=None)
+@example(chunks=[b"a" * 600] * 3, bound=1000)
 @given(chunks=st.lists(st.binary(max_size=3000), max_size=20), bound=st.integers(0, 20_000))
 def test_a_log_is_its_first_bytes_and_what_is_left_out_is_counted(chunks: list[bytes], bound: int) -> None:
     with tempfile.TemporaryDirectory() as name:

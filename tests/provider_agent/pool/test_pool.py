@@ -70,6 +70,11 @@ class Node:
         assert head is not None
         return processes.find_marked(head.mark)
 
+    def tree(self) -> list[psutil.Process]:
+        """The raylet and all below it, found without the mark that stopping goes by."""
+        (raylet,) = (process.pid for process in self.processes() if process.name == "raylet")
+        return [psutil.Process(raylet), *psutil.Process(raylet).children(recursive=True)]
+
     def kill(self, name: str) -> int:
         """kill -9 of the pool's processes whose name or command line has that."""
         chosen = [p.pid for p in self.processes() if name in p.name or name in p.command]
@@ -82,15 +87,16 @@ class Node:
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     made = Node(tmp_path_factory.mktemp("node"))
     made.run(made.pool.start())
-    mark = made.processes()
     yield made
     for attempt in made.attempts:
         control.kill(attempt)
     head = made.pool.head
+    assert head is not None
+    whole = made.tree()
     made.run(made.pool.stop())
     made.loop.close()
-    assert head is not None
-    assert mark
+    assert len(whole) >= 3
+    assert [process for process in whole if process.is_running() and process.status() != psutil.STATUS_ZOMBIE] == []
     assert processes.find_marked(head.mark) == []
     assert not head.scratch.exists()
 
@@ -103,6 +109,7 @@ def running(node: Node) -> Iterator[Path]:
     while not orders.log_path(folder).read_bytes():
         assert control.outcome(folder) is None
     yield folder
+    assert {process.pid for process in node.tree()} <= {process.pid for process in node.processes()}
     control.kill(folder)
     node.run(node.pool.release(folder.name))
 

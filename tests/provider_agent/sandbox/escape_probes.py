@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import platform
+import signal
 import socket
 import struct
 import sys
@@ -75,6 +76,17 @@ def read_a_file_of_the_host(t: dict[str, Any]) -> object:
 def read_the_file_through_a_link(t: dict[str, Any]) -> object:
     os.symlink(t["host_file"], "link")
     return read("link")
+
+
+@probe
+def find_the_file_anywhere(t: dict[str, Any]) -> object:
+    """Wherever the host may have been mounted."""
+    name = Path(t["host_file"]).name
+    for at, folders, files in os.walk("/"):
+        folders[:] = [folder for folder in folders if at != "/" or folder not in ("proc", "sys", "usr")]
+        if name in files:
+            return f"found {at}/{name}"
+    return _denied("nowhere")
 
 
 @probe
@@ -407,7 +419,23 @@ def read_the_kernels_log(_: dict[str, Any]) -> object:
     return call(103, 116, 10, None, 0)
 
 
-# Its groups
+# Its bounds
+
+
+@probe
+def start_more_processes_than_allowed(t: dict[str, Any]) -> object:
+    children: list[int] = []
+    try:
+        for _ in range(t["processes_max"] + 16):
+            pid = os.fork()
+            if pid == 0:
+                signal.pause()
+            children.append(pid)
+    finally:
+        for pid in children:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+    return f"{len(children)} processes"
 
 
 @probe

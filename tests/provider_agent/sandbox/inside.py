@@ -67,7 +67,7 @@ class Jobs:
 def probe_all(jobs: Jobs, targets: dict[str, Any]) -> dict[str, str]:
     """Every way out, tried in one sandbox."""
     file = jobs.folder / "targets.json"
-    file.write_text(json.dumps(targets))
+    file.write_text(json.dumps({**targets, "processes_max": SMALL.processes_max}))
     outcome, log = jobs.run(
         "/usr/bin/python3 escape_probes.py targets.json",
         files=(PROBES, file),

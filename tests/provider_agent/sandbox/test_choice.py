@@ -41,10 +41,12 @@ def test_a_plain_process_runs_with_a_clean_environment_and_limits(tmp_path: Path
     sandbox = choose(SandboxConfig(None, search_path=""), tmp_path, allow_plain=True).sandbox
     jobs = Jobs(tmp_path, sandbox)
     try:
-        outcome, log = jobs.run("pwd; env | cut -d= -f1 | sort | tr '\\n' ' '", environment={"LR": "1"})
+        outcome, log = jobs.run(
+            "pwd; grep NoNewPrivs /proc/self/status; env | cut -d= -f1 | sort | tr '\\n' ' '", environment={"LR": "1"}
+        )
         attempt = next(iter(jobs.orders))
         assert outcome.exit_code == 0
-        assert log.startswith(f"{attempt / 'work'}\n")
+        assert log.startswith(f"{attempt / 'work'}\nNoNewPrivs:\t1\n")
         assert {"LR", "HOME", "OMP_NUM_THREADS"} <= set(log.split())
         assert "PYTEST_CURRENT_TEST" not in log
     finally:

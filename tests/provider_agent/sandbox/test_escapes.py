@@ -24,7 +24,9 @@ from provider_agent.sandbox.plain import PlainProcess
 OPEN_TO_A_PLAIN_PROCESS = (
     "read_a_file_of_the_host",
     "read_the_file_through_a_link",
+    "find_the_file_anywhere",
     "read_another_attempts_work",
+    "start_more_processes_than_allowed",
     "see_a_process_of_the_host",
     "see_more_than_ones_own_processes",
     "read_the_environment_of_the_agent",

@@ -28,7 +28,7 @@ def test_its_environment_is_clean_but_for_what_was_asked(jobs: Jobs, monkeypatch
     monkeypatch.setenv("AGENT_TOKEN", "canary")
     _, log = jobs.run("env", environment={"LR": "0.1", "HOME": "/tmp"}, limits=Limits(2, 64 * MEBIBYTE))
     found = dict(line.split("=", 1) for line in log.splitlines())
-    assert "AGENT_TOKEN" not in found
+    assert {"AGENT_TOKEN", "LC_ALL"}.isdisjoint(found)
     assert (found["LR"], found["HOME"], found["USER"], found["OMP_NUM_THREADS"]) == ("0.1", "/tmp", "job", "2")
 
 
@@ -77,14 +77,41 @@ def test_as_root_every_attempt_is_its_own_user_on_the_host(jobs: Jobs, choice: C
     assert isinstance(choice.sandbox, Bubblewrap)
     assert choice.sandbox.users is not None
     first = choice.sandbox.users.first
-    attempts = [jobs.start("touch mine; echo up; exec sleep 100") for _ in range(2)]
+    groups = os.getgroups()
+    os.setgroups([0, 4])  # an agent's groups are not for jobs
+    try:
+        attempts = [jobs.start("touch mine; echo up; exec sleep 100") for _ in range(2)]
+    finally:
+        os.setgroups(groups)
     for slot, attempt in enumerate(attempts):
         while not orders.log_path(attempt).read_bytes():
             assert control.outcome(attempt) is None
         assert (attempt / "work" / "mine").stat().st_uid == first + slot
     command_lines = {status.parent: _read(status.parent / "cmdline") for status in Path("/proc").glob("[0-9]*/status")}
-    uids = {process.stat().st_uid for process, line in command_lines.items() if line == b"sleep\x00100\x00"}
-    assert {first, first + 1} <= uids
+    jobs_on_host = [process for process, line in command_lines.items() if line == b"sleep\x00100\x00"]
+    assert {first, first + 1} <= {process.stat().st_uid for process in jobs_on_host}
+    for process in jobs_on_host:
+        if process.stat().st_uid >= first:
+            assert b"\nGroups:\t \n" in _read(process / "status")
+
+
+def test_sockets_work_between_its_own_processes(jobs: Jobs) -> None:
+    code = (
+        "import socket; s = socket.create_server(('127.0.0.1', 0)); socket.create_connection(s.getsockname()).close();"
+        "socket.socket(socket.AF_INET6); socket.socketpair();"
+        "import multiprocessing as m; print(m.Pool(2).map(abs, [-1]))"
+    )
+    outcome, log = jobs.run(f'/usr/bin/python3 -W ignore -c "{code}"')
+    assert (outcome.exit_code, log) == (0, "[1]\n")
+
+
+def test_no_user_namespace_even_where_no_filter_is_known(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An architecture without a filter still has bubblewrap's own bolt."""
+    monkeypatch.setattr("provider_agent.sandbox.system_calls.filter_program", lambda: None)
+    outcome, log = jobs.run("grep Seccomp: /proc/self/status; unshare --user true")
+    assert outcome.exit_code != 0
+    assert log.startswith("Seccomp:\t0\n")
+    assert "No space left on device" in log
 
 
 def test_a_stop_reaches_the_command_and_not_the_walls_around_it(jobs: Jobs) -> None:
