@@ -117,7 +117,7 @@ def check_ledger(output: OutputOption = Output.TABLE) -> None:
         rows += [(name, f"{money.usdc} USDC") for name, money in found.money.items()]
         results().print(facts(rows))
         for broken in found.broken:
-            results().print(f"does not hold: {broken}", style="red", markup=False)
+            results().print(f"does not hold: {broken}", style="red", markup=False, soft_wrap=True)
         results().print("the ledger balances" if well else "the ledger does NOT hold", style="green" if well else "red")
     if not well:
         raise typer.Exit(1)

@@ -49,9 +49,9 @@ def _all() -> Iterator[Finding]:
 def _show(finding: Finding) -> None:
     console = results()
     console.print(f"[{COLOURS[finding.level]}]{finding.level:<9}[/] {finding.engine:<19} ", end="")
-    console.print(finding.why, markup=False)
+    console.print(finding.why, markup=False, soft_wrap=True)
     if finding.mend:
-        console.print(f"{'':<29} mend: {finding.mend}", markup=False, style="dim")
+        console.print(f"{'':<29} mend: {finding.mend}", markup=False, style="dim", soft_wrap=True)
 
 
 def _isolation() -> Finding:

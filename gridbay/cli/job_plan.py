@@ -39,7 +39,7 @@ def show_plan(console: Console, request: JobRequest, plan: PlanView, archive: Ar
         if more > 0:
             console.print(f"and {more} more", style="dim")
     if plan.explanation:
-        console.print(plan.explanation, style="yellow", markup=False)
+        console.print(plan.explanation, style="yellow", markup=False, soft_wrap=True)
 
 
 def _workdir(request: JobRequest, archive: Archive | None) -> str:

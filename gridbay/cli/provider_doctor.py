@@ -23,7 +23,10 @@ def provider_doctor(
     simulate: Annotated[str | None, typer.Option("--simulate", help="Pretend GPUs, such as H100:2.")] = None,
     job_runtime: RuntimeOption = None,
 ) -> None:
-    """Go through the checklist of a provider's machine; ends with 1 if something failed. Nothing is kept."""
+    """Go through the checklist of a provider's machine.
+
+    Ends with 1 if something failed. Nothing is kept.
+    """
     with tempfile.TemporaryDirectory(prefix="gridbay-doctor-") as folder:
         runtime = job_runtime or job_runtime_here()
         subject = Subject(Path(folder), portal_url=portal, simulate=simulate, job_runtime=runtime)

@@ -36,7 +36,10 @@ def run_agent(
     ] = False,
     state: StateOption = None,
 ) -> None:
-    """Run the agent of a machine that has joined, until SIGTERM or Ctrl-C; jobs run on under their minders."""
+    """Run the agent of a machine that has joined.
+
+    Until SIGTERM or Ctrl-C; jobs run on under their minders, and the next start adopts them.
+    """
     journal.configure()
     folder, runtime = agent_state(state), job_runtime or job_runtime_here()
     if os.environ.get("GRIDBAY_EMBEDDED") == "1":

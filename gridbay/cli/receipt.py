@@ -78,7 +78,7 @@ def verify(
     ]
     results().print(facts(rows))
     for problem in problems:
-        results().print(f"does not hold: {problem}", style="red", markup=False)
+        results().print(f"does not hold: {problem}", style="red", markup=False, soft_wrap=True)
     if problems:
         raise typer.Exit(EXIT_FALSE)
     results().print(

@@ -59,11 +59,15 @@ def open_session(kind: str = "customer") -> Session:
     return Session(embedded.account, embedded.rpc_url, embedded.state_dir)
 
 
-def open_market(patience_seconds: float = PATIENCE_SECONDS) -> Gridbay:
+def open_market(patience_seconds: float | None = None) -> Gridbay:
     """The market as a customer sees it; to be used in a `with` block."""
     session = open_session()
-    token = session.token("customer")
-    return Gridbay(session.account.url, token, patience_seconds=patience_seconds, on_retry=tell_retry)
+    return Gridbay(
+        session.account.url,
+        session.token("customer"),
+        patience_seconds=PATIENCE_SECONDS if patience_seconds is None else patience_seconds,
+        on_retry=tell_retry,
+    )
 
 
 _told: set[str] = set()

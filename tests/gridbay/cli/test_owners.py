@@ -1,0 +1,138 @@
+"""The commands of providers and operators: what they ask of the market, and what they print."""
+
+import json
+from typing import Any
+
+import pytest
+from conftest import Gridbay
+from served_market import Answer, Seen, ServedMarket
+from views import NOON
+
+from gridbay.client.operator import Epoch, Ledger, Payout
+from gridbay.client.provider import Ask, Earnings, JoinToken, NodeView
+from market.customer_api import Money
+from market.resources import Unit
+
+
+def node(name: str = "amber", *, gpus: bool = False, **more: Any) -> NodeView:
+    asks = [Ask(offer_id="off_1", unit=Unit.CPU, model="cpu", price_per_unit_hour=Money.of(20_000))]
+    if gpus:
+        asks.append(Ask(offer_id="off_2", unit=Unit.GPU, model="H100", price_per_unit_hour=Money.of(2_000_000)))
+    known: dict[str, Any] = {
+        "node_id": f"node_{name}", "name": name, "hostname": name, "state": "online", "pool": "ready",
+        "simulated": False, "sandbox": "bubblewrap", "agent_version": "0.1.0", "cpu_total_milli": 4000,
+        "cpu_free_milli": 3000, "memory_total_bytes": 10**10, "memory_free_bytes": 5 * 10**9, "joined_at": NOON,
+        "last_seen_at": NOON, "offers": asks,
+    }  # fmt: skip
+    return NodeView(**{**known, **more})
+
+
+def epoch(*payouts: Payout, anchor: str | None = None) -> Epoch:
+    return Epoch(
+        epoch=4, root="ab" * 32, line_count=2, total=Money.of(99), closed_at=NOON, anchor_signature=anchor,
+        payouts=list(payouts),
+    )  # fmt: skip
+
+
+def payout(state: str, detail: str = "", signature: str | None = None) -> Payout:
+    return Payout(
+        payout_id="pay_1", provider_id="prv_1", wallet_address="W" * 40, amount=Money.of(94), state=state,
+        detail=detail, signature=signature,
+    )  # fmt: skip
+
+
+def nodes(*views: NodeView) -> Answer:
+    return Answer(json.dumps({"items": [view.model_dump(mode="json") for view in views]}).encode())
+
+
+@pytest.fixture
+def provider(logged_in: ServedMarket) -> ServedMarket:
+    def priced(seen: Seen) -> Answer:
+        asked = Ask(offer_id="off_1", unit=seen.json()["unit"], model="cpu", price_per_unit_hour=Money.of(350_000))
+        return Answer(node(offers=[asked]))
+
+    logged_in.on("GET /provider/v1/nodes", nodes(node()))
+    logged_in.on("PUT /provider/v1/nodes/{}/price", priced)
+    return logged_in
+
+
+def test_status(provider: ServedMarket, gridbay: Gridbay) -> None:
+    ended = gridbay("provider", "status")
+    for words in ("amber", "online", "CPU at 0.02 USDC", "3 of 4", "bubblewrap"):
+        assert words in ended.out
+    assert gridbay("provider", "status", "-o", "quiet").out == "node_amber\n"
+
+
+def test_a_price_is_set_where_it_is_clear_what_is_meant(provider: ServedMarket, gridbay: Gridbay) -> None:
+    assert gridbay("provider", "price", "set", "0.35").out == "amber: CPU at 0.35 USDC an hour\n"
+    (asked,) = provider.asked("PUT /provider/v1/nodes/{}/price")
+    assert (asked.path.split("/")[4], asked.json()) == (
+        "node_amber",
+        {"unit": "cpu", "price_microusd_per_unit_hour": 350_000},
+    )
+    provider.on("GET /provider/v1/nodes", nodes(node(gpus=True), node("birch")))
+    assert "say --node with one of: amber, birch" in gridbay("provider", "price", "set", "1").err
+    assert "say --unit gpu or --unit cpu" in gridbay("provider", "price", "set", "1", "--node", "amber").err
+    assert gridbay("provider", "price", "set", "1", "--node", "node_amber", "--unit", "gpu").code == 0
+    ended = gridbay("provider", "price", "set", "1", "--node", "cedar")
+    assert (ended.code, "your nodes: amber, birch" in ended.err) == (1, True)
+    assert gridbay("provider", "price", "set", "-1").code == 2
+    assert len(provider.asked("PUT /provider/v1/nodes/{}/price")) == 2
+
+
+def test_earnings_wallet_and_invitations(provider: ServedMarket, gridbay: Gridbay) -> None:
+    provider.on("GET /provider/v1/earnings", Earnings(payable=Money.of(5), paying=Money.of(6), paid=Money.of(7)))
+    assert "paid        0.000007 USDC, confirmed by the chain" in gridbay("provider", "earnings").out
+    provider.on("PUT /provider/v1/wallet", Answer(b"{}"))
+    assert gridbay("provider", "wallet", "set", "W" * 40).out == f"payouts go to {'W' * 40}\n"
+    assert provider.seen[-1].json() == {"wallet_address": "W" * 40}
+    provider.on("POST /provider/v1/join-tokens", JoinToken(token="gbj_x", uses=3, expires_at=NOON))
+    ended = gridbay("provider", "invite", "--uses", "3")
+    assert ended.out == f"on the machine: gridbay provider join --portal {provider.url} --token gbj_x\n"
+
+
+def test_settling_waits_until_the_chain_has_all_of_it(logged_in: ServedMarket, gridbay: Gridbay) -> None:
+    looks = [
+        epoch(payout("open")),
+        epoch(payout("open"), anchor="A" * 88),
+        epoch(payout("confirmed", signature="S" * 88), anchor="A" * 88),
+    ]
+    logged_in.on("POST /ops/v1/epochs", Answer(json.dumps({"epoch": looks[0].model_dump(mode="json")}).encode()))
+    logged_in.on("GET /ops/v1/epochs/{}", lambda _: Answer(looks.pop(0)))
+    ended = gridbay("admin", "settle")
+    assert ended.code == 0
+    for words in ("A" * 88, "S" * 88, "confirmed", "2, 0.000099 USDC in all"):
+        assert words in ended.out
+
+
+def test_settling_does_not_wait_for_ever(logged_in: ServedMarket, gridbay: Gridbay) -> None:
+    stuck = epoch(payout("open", "the chain does not answer"))
+    logged_in.on("POST /ops/v1/epochs", Answer(json.dumps({"epoch": stuck.model_dump(mode="json")}).encode()))
+    logged_in.on("GET /ops/v1/epochs/{}", stuck)
+    ended = gridbay("admin", "settle", "--wait", "0.1")
+    assert ended.code == 3
+    assert "its root is not anchored; payout pay_1 is open the chain does not answer" in ended.err
+
+
+def test_nothing_to_settle(logged_in: ServedMarket, gridbay: Gridbay) -> None:
+    logged_in.on("POST /ops/v1/epochs", Answer(b'{"epoch": null}'))
+    assert "nothing to settle" in gridbay("admin", "settle").out
+
+
+@pytest.mark.parametrize(("imbalance", "broken", "code"), [(0, [], 0), (1, [], 1), (0, ["hold_1 is settled twice"], 1)])
+def test_the_ledger_check_says_it_by_its_status(
+    logged_in: ServedMarket, gridbay: Gridbay, imbalance: int, broken: list[str], code: int
+) -> None:
+    found = Ledger(money={"custody": Money.of(5)}, imbalance_microusd=imbalance, entries=12, broken=broken)
+    logged_in.on("GET /ops/v1/ledger", found)
+    ended = gridbay("admin", "ledger", "check")
+    assert ended.code == code
+    assert ("the ledger balances" in ended.out) == (code == 0)
+    for words in broken:
+        assert f"does not hold: {words}" in ended.out
+
+
+def test_the_overview_is_told_in_lines(logged_in: ServedMarket, gridbay: Gridbay) -> None:
+    logged_in.on("GET /ops/v1/overview", Answer(b'{"nodes": {"online": 2}, "money": {"held": {"usdc": "0.50"}}}'))
+    lines = [line.split() for line in gridbay("admin", "overview").out.splitlines()]
+    assert lines == [["nodes:", "online", "2"], ["money:", "held", "0.50", "USDC"]]
