@@ -15,7 +15,7 @@ from gridbay.standalone.status import status
 from infra.embedded.server import tool
 from market.errors import Unavailable
 
-READY_SECONDS = 120.0
+READY_SECONDS = 180.0
 STOP_SECONDS = 60.0
 LOOK_EVERY_SECONDS = 0.05
 LOG_LINES = 40

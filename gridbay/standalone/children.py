@@ -29,7 +29,7 @@ class Child:
     one_shot: bool = False
     restart: bool = True
     sweep: bool = True
-    ready_seconds: float = 60.0
+    ready_seconds: float = 120.0
     stop_signal: signal.Signals = signal.SIGTERM
     stop_seconds: float = 10.0
 

@@ -83,11 +83,14 @@ class Reporter:
     def changed(self) -> None:
         """A full disk loses the picture of the tree, not the tree."""
         assert self.supervisor is not None
-        if self._ready is None and self.supervisor.all_ready:
+        just_ready = self._ready is None and self.supervisor.all_ready
+        if just_ready:
             self._ready = self._facts()
-            self.tell("ready", self._ready.to_json())
         with suppress(OSError):
             self._state.write_running(self._picture(self.supervisor.children()))
+        # Told last: who hears it may look.
+        if just_ready and self._ready is not None:
+            self.tell("ready", self._ready.to_json())
 
     def _facts(self) -> MarketFacts:
         return MarketFacts(

@@ -15,7 +15,8 @@ from gridbay.standalone.child_log import ChildLog
 from gridbay.standalone.child_process import ChildProcess
 from gridbay.standalone.children import Child, ChildState, Tree
 
-PROBE_EVERY_SECONDS = 0.05
+# A busy machine answers late: then asking again at once would never hear the answer.
+PROBE_EVERY_SECONDS, PROBE_SECONDS = 0.05, 3.0
 # A child that was never ready is tried once more; one that was, five times within a minute.
 FIRST_STARTS_MAX = 2
 DEATHS_MAX, DEATHS_WITHIN_SECONDS = 5, 60.0
@@ -128,7 +129,7 @@ class Supervisor:
                 return self._kill_late(life, process)
             return True
         deadline = time.monotonic() + child.ready_seconds
-        while child.probe is not None and not await child.probe.ask_async():
+        while child.probe is not None and not await child.probe.ask_async(PROBE_SECONDS):
             if time.monotonic() > deadline:
                 return self._kill_late(life, process)
             if await process.wait_for(PROBE_EVERY_SECONDS):

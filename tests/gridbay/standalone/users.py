@@ -14,11 +14,13 @@ USERS = ("root", "plain") if os.geteuid() == 0 else ("plain",)
 def as_user(user: str, argv: list[str]) -> list[str]:
     """The command, run as that user: "root", "plain", or "unnamed", which is one that /etc/passwd does not know.
 
-    In a mount namespace of its own, closed folders above the interpreter are opened.
+    In a mount namespace of its own, closed folders above the interpreter are opened. It dies with this process.
     """
     if user == "root" or os.geteuid() != 0:
-        return argv
-    become = f"exec setpriv --reuid={PLAIN_UID} --regid={PLAIN_UID} --clear-groups -- {shlex.join(argv)}"
+        return ["setpriv", "--pdeathsig", "KILL", "--", *argv]
+    become = (
+        f"exec setpriv --pdeathsig KILL --reuid={PLAIN_UID} --regid={PLAIN_UID} --clear-groups -- {shlex.join(argv)}"
+    )
     needed = sorted({Path(sys.base_prefix), Path(sys.prefix), Path(__file__).resolve().parents[3]})
     script = "\n".join(["set -e", *_opened(needed), *(_named() if user == "plain" else ()), become])
     return ["unshare", "--mount", "--propagation", "private", "--", "sh", "-c", script]

@@ -128,7 +128,7 @@ def test_it_dies_with_the_process_that_started_it_and_leaves_nothing_in_shared_m
         "from infra.embedded.ephemeral import ephemeral_postgres\n"
         "with ephemeral_postgres() as url:\n    print(url, flush=True)\n    input()"
     )
-    before = set(Path("/dev/shm").glob("PostgreSQL.*"))
+    before = shared_memory()
     command = [sys.executable, "-P", "-c", program]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen(
@@ -143,7 +143,12 @@ def test_it_dies_with_the_process_that_started_it_and_leaves_nothing_in_shared_m
     deadline = time.monotonic() + 20
     while Path(f"/proc/{row[0]}").exists() or listens(url):
         assert time.monotonic() < deadline, "the server outlives its starter"
-    assert set(Path("/dev/shm").glob("PostgreSQL.*")) - before == set()
+    assert shared_memory() - before == set()
+
+
+def shared_memory() -> set[Path]:
+    """What servers of this user keep in the machine's shared memory; another user may run one of its own."""
+    return {path for path in Path("/dev/shm").glob("PostgreSQL.*") if path.stat().st_uid == os.geteuid()}
 
 
 def listens(url: str) -> bool:
