@@ -84,9 +84,10 @@ def open_batches(session: Session) -> list[Batch]:
 def sign(
     session: Session, batch: Batch, signed: SignedTransaction, last_valid_block_height: int, now: datetime
 ) -> bool:
-    """Store a signing before it is sent. False when the batch is no longer what was signed, or has a live signing."""
+    """Store a signing of a batch that has none before it is sent. False when the batch is no longer what was signed."""
+    assert batch.live is None
     row = _lock(session, batch.batch_id)
-    if row.done_at is not None or _batch(session, row) != batch or batch.live is not None:
+    if row.done_at is not None or _batch(session, row) != batch:
         return False
     last = select(func.coalesce(func.max(SigningRow.number), 0)).where(SigningRow.batch_id == batch.batch_id)
     session.add(
@@ -105,8 +106,9 @@ def sign(
 
 def drop_payment(session: Session, batch: Batch, index: int, detail: str, now: datetime) -> None:
     """Take a payment that the chain would refuse out of a batch that nothing is signed for, and give the money back."""
+    assert batch.live is None
     row = _lock(session, batch.batch_id)
-    if row.done_at is not None or _batch(session, row) != batch or batch.live is not None:
+    if row.done_at is not None or _batch(session, row) != batch:
         return
     payout = session.get_one(PayoutRow, batch.payout_ids[index], populate_existing=True)
     returned = payouts.give_back(payout, detail[:DETAIL_MAX_CHARACTERS], now)

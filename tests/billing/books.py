@@ -55,9 +55,9 @@ class Stream:
 class Books:
     """One organization, one provider, one node; time is `now` and moves with `wait`."""
 
-    def __init__(self, session: Session, clock: ManualClock, **options: int) -> None:
+    def __init__(self, session: Session, clock: ManualClock) -> None:
         self.session, self.clock = session, clock
-        self.config = Settings(window_seconds=900, final_reading_wait_seconds=60, fee_basis_points=500, **options)
+        self.config = Settings(window_seconds=900, final_reading_wait_seconds=60, fee_basis_points=500)
 
     @staticmethod
     def manual_clock() -> ManualClock:

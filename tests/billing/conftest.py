@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from books import Books
+from sqlalchemy import RootTransaction
 from sqlalchemy.orm import Session
 
 from infra.database import Database
@@ -25,7 +26,7 @@ def books(session: Session, clock: ManualClock) -> Books:
 def fresh_books(database: Database) -> Iterator[Callable[[], Books]]:
     """Books that are empty each time they are asked for: for laws that are tried on many examples."""
     connection = database.engine.connect()
-    transactions = []
+    transactions: list[RootTransaction] = []
 
     def start() -> Books:
         if transactions:

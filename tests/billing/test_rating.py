@@ -119,6 +119,14 @@ def test_what_a_late_reading_brings_is_on_the_next_line() -> None:
     assert outcome.line is not None and not outcome.line.capped
 
 
+def test_what_a_late_reading_brings_beyond_the_next_hold_is_capped_and_said_so() -> None:
+    rate = Rate(1000, 3_600_000)
+    second = OpenWindow(1, at(1800), None, rate.hold_microusd(900))
+    (outcome,) = settle(lease(rate), [second], Meter(1_800_000, at(1800)), at(1800), WAIT)
+    assert outcome.line is not None and outcome.line.capped
+    assert (outcome.line.to_ms, outcome.captured_microusd) == (1_800_000, 900_000)
+
+
 def test_a_lease_that_has_ended_waits_for_its_final_reading_but_not_for_ever() -> None:
     rate = Rate(1000, 3_600_000)
     held = windows(rate, [900])

@@ -134,6 +134,8 @@ def fill_treasury(net: LocalNet, microusd: int) -> None:
 
 
 def paid(net: LocalNet, owner: Keypair) -> int:
+    """What is in the wallet once everything that was ever sent has landed."""
+    net.finalize()
     return net.chain.token_balance(str(owner.pubkey()), net.mint)
 
 
@@ -329,7 +331,10 @@ def test_two_senders_that_both_think_they_are_alone_sign_once(
     monkeypatch.setattr(settlement, "sender_lock", lambda _: nullcontext(True))
 
     def simulate(wire: bytes) -> Simulation:
+        # The other one signs over another blockhash: the same bytes could not land twice anyway.
+        net.blocks(1)
         settle(database, clock, net)
+        net.blocks(1)
         return net.chain.simulate(wire)
 
     run(database, clock, net, Changed(net.chain, simulate=simulate))
