@@ -143,7 +143,7 @@ class DemoMarket:
         price = cost.lines[0].price_per_unit_hour.usdc if cost.lines else "0"
         asked = wording.quantity(job.quantity_milli, job.unit)
         _say(
-            f"only the {ran:.3f} s it ran are charged: x {asked} x {price} USDC/h = {cost.total.usdc} USDC "
+            f"only what it used is charged: {ran:.3f} s x {asked} x {price} USDC/h = {cost.total.usdc} USDC "
             f"(it could have cost {cost.highest_cost.usdc})"
         )
 

@@ -1,0 +1,180 @@
+"""The whole line on a whole market, typed as a user types it: submit, run, bill, settle, verify; kills in between."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from gridbay.cli.embedded import running_market
+from gridbay.client import Gridbay
+from gridbay.standalone.background import RunningMarket, start_in_background
+from market.customer_api import JobView
+
+pytestmark = [pytest.mark.market, pytest.mark.timeout(240)]
+GRIDBAY = (sys.executable, "-P", "-m", "gridbay.cli.main")
+
+
+class Market:
+    """A market in the background, and its command line."""
+
+    def __init__(self) -> None:
+        self.running: RunningMarket | None = None
+
+    def start(self) -> None:
+        self.running = start_in_background()
+        self.running.wait_ready(120)
+
+    @property
+    def state(self) -> Path:
+        assert self.running is not None
+        return self.running.state_dir
+
+    def type(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """What a user types after `gridbay`; the market of this machine is found by itself."""
+        command = [*GRIDBAY, *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert not check or done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr
+        return done
+
+    def sdk(self) -> Gridbay:
+        found = running_market()
+        assert found is not None
+        return Gridbay(found.account.url, found.account.customer or "")
+
+    def processes(self, mark: str) -> list[psutil.Process]:
+        assert self.running is not None
+        tree = psutil.Process(self.running.pid).children(recursive=True)
+        return [process for process in tree if mark in " ".join(_command(process))]
+
+
+@pytest.fixture(scope="module")
+def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
+    made = Market()
+    with pytest.MonkeyPatch.context() as environment:
+        # A home of its own: no login and no state of whoever runs the tests.
+        for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME"):
+            environment.setenv(name, str(tmp_path_factory.mktemp("home")))
+        environment.setenv("NO_COLOR", "1")
+        environment.setenv("COLUMNS", "160")
+        made.start()
+        assert made.running is not None
+        try:
+            made.type("deposit", "5")
+            _until(lambda: made.sdk().offers() != [], 60)
+            yield made
+        finally:
+            made.running.stop()
+
+
+def test_a_job_runs_and_its_receipt_verifies_against_the_chain(market: Market, tmp_path: Path) -> None:
+    done = market.type("run", "-y", "--cpu", "1", "--", "echo hello from the sandbox; echo $((6*7)) > answer.txt")
+    assert "hello from the sandbox" in done.stdout
+    with market.sdk() as sdk:
+        job = next(iter(sdk.jobs()))
+        assert (job.state, job.exit_code, job.billed) == ("succeeded", 0, True)
+    market.type("admin", "settle")
+    receipt = tmp_path / "receipt.json"
+    market.type("receipt", "get", job.job_id, "-o", str(receipt))
+    found = running_market()
+    assert found is not None
+    assert "verified" in market.type("receipt", "verify", str(receipt), "--rpc", found.rpc_url).stdout
+    document = json.loads(receipt.read_text())
+    document["lines"][0]["line"]["amount_microusd"] += 1
+    receipt.write_text(json.dumps(document))
+    assert market.type("receipt", "verify", str(receipt), check=False).returncode == 1
+
+
+def test_the_exit_code_is_the_jobs(market: Market) -> None:
+    assert market.type("run", "-y", "--cpu", "1", "--", "echo last words; exit 7", check=False).returncode == 7
+
+
+def test_a_stopped_job_pays_for_what_it_used(market: Market) -> None:
+    with market.sdk() as sdk:
+        job = _running(sdk, "sleep 600")
+        market.type("stop", job.job_id)
+        ended = sdk.wait(job.job_id, timeout_seconds=60)
+        assert (ended.state, ended.reason) == ("stopped", "stopped:by_user")
+        cost = sdk.cost(job.job_id)
+        assert cost.held.microusd == 0
+        assert sum(line.run_ms for line in cost.lines) < 60_000
+
+
+def test_a_job_sees_neither_the_host_nor_the_platform(market: Market) -> None:
+    probe = f"cat {market.state}/credentials.json; env; id -u; ls /root; cat /proc/1/environ | tr '\\0' '\\n'"
+    with market.sdk() as sdk:
+        job = sdk.submit({"run": probe, "max_duration": "5m"})
+        text = "".join(piece.text for piece in sdk.logs(job.job_id))
+    tokens = json.loads((market.state / "credentials.json").read_text())
+    secrets = [tokens["customer_token"], tokens["operator_token"], (market.state / "secret.key").read_text().strip()]
+    assert not any(secret in text for secret in secrets)
+    assert "RAY_" not in text
+    assert "postgres" not in text
+
+
+def test_a_simulated_gpu_is_only_for_who_asks_for_it(market: Market) -> None:
+    refused = market.type("run", "-y", "--gpu", "H100", "--", "true", check=False)
+    assert refused.returncode == 1
+    assert "no_offer" in refused.stderr or "offer" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "mark", ["provider run", "ray/raylet/raylet", "process worker", "process relay", "process api"]
+)
+def test_whatever_is_killed_the_job_runs_on_and_is_billed_once(market: Market, mark: str) -> None:
+    with market.sdk() as sdk:
+        job = _running(sdk, "for i in $(seq 60); do echo step $i; sleep 0.1; done")
+        for process in market.processes(mark):
+            process.send_signal(signal.SIGKILL)
+        ended = sdk.wait(job.job_id, timeout_seconds=90)
+        text = "".join(piece.text for piece in sdk.logs(job.job_id))
+        assert (ended.state, len(ended.attempts)) == ("succeeded", 1)
+        assert text == "".join(f"step {number}\n" for number in range(1, 61))
+        assert [line.window_number for line in sdk.cost(job.job_id).lines] == [0]
+    _until(lambda: len(market.processes(mark)) > 0, 60)
+
+
+def test_a_killed_market_continues_from_its_state(market: Market) -> None:
+    with market.sdk() as sdk:
+        before = sdk.balance().available.microusd + sdk.balance().held.microusd
+        job = _running(sdk, "sleep 2; echo done")
+    assert market.running is not None
+    inner = psutil.Process(market.running.pid).children(recursive=True)
+    os.kill(market.running.pid, signal.SIGKILL)
+    _, alive = psutil.wait_procs(inner, timeout=20)
+    assert alive == []
+    market.running.stop()
+    market.start()
+    with market.sdk() as sdk:
+        ended = sdk.wait(job.job_id, timeout_seconds=120)
+        assert ended.state == "succeeded"
+        assert "done\n" in "".join(piece.text for piece in sdk.logs(job.job_id))
+        spent = sdk.cost(job.job_id).total.microusd
+        _until(lambda: sdk.balance().available.microusd == before - spent, 30)
+
+
+def _running(sdk: Gridbay, command: str) -> JobView:
+    job = sdk.submit({"run": command, "max_duration": "10m"})
+    _until(lambda: sdk.job(job.job_id).state == "running", 60)
+    return job
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def _until(condition: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "what was waited for did not come"
+        time.sleep(0.1)
