@@ -4,7 +4,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from graphql import DocumentNode, GraphQLError, GraphQLSchema, parse, validate
+from graphql import (
+    DocumentNode,
+    GraphQLError,
+    GraphQLSchema,
+    OperationType,
+    get_operation_ast,
+    parse,
+    validate,
+)
 from strawberry.extensions import SchemaExtension
 
 from portal_api.graphql.bounds import DOCUMENT_CHARACTERS_MAX, TOKENS_MAX, excesses
@@ -39,6 +47,13 @@ def check(schema: GraphQLSchema, query: str) -> Checked:
     if len(query) > DOCUMENT_CHARACTERS_MAX:
         return Checked(None, (_refusal(f"a document has at most {DOCUMENT_CHARACTERS_MAX} characters"),))
     return _check(schema, query)
+
+
+def subscribes(schema: GraphQLSchema, query: str, operation_name: str | None) -> bool:
+    """Whether the operation that would run is a subscription."""
+    checked = check(schema, query)
+    operation = get_operation_ast(checked.document, operation_name) if checked.document else None
+    return operation is not None and operation.operation is OperationType.SUBSCRIPTION
 
 
 class CheckedDocuments(SchemaExtension):

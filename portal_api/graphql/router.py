@@ -13,7 +13,8 @@ from strawberry.types.unset import UNSET, UnsetType
 
 from market.errors import MarketError
 from portal_api.graphql.context import GraphContext, context_of
-from portal_api.graphql.schema import create_schema
+from portal_api.graphql.documents import subscribes
+from portal_api.graphql.schema import GridbaySchema, create_schema
 from portal_api.problems import Malformed
 
 INIT_SECONDS = 10
@@ -23,11 +24,20 @@ SUBSCRIPTIONS_PER_CONNECTION_MAX = 50
 class PortalGraphQL(GraphQLRouter[GraphContext, None]):
     """strawberry's router, with problems instead of plain text and the credential checked at connection_init."""
 
+    schema: GridbaySchema
+
     async def run(self, request: Any, context: Any = UNSET, root_value: Any = UNSET) -> Any:
         try:
             return await super().run(request, context, root_value)
         except HTTPException as error:
             raise Malformed(f"GraphQL: {error.reason}") from None
+
+    async def execute_single(self, *arguments: Any, **named: Any) -> Any:
+        """One answer to one request; a subscription has many, and strawberry would fail in the middle of it."""
+        data = named["request_data"]
+        if data.query and subscribes(self.schema._schema, data.query, data.operation_name):
+            raise Malformed("GraphQL: subscriptions are served by graphql-transport-ws, on a websocket")
+        return await super().execute_single(*arguments, **named)
 
     async def get_sub_response(self, request: Request) -> Response:
         # The one that strawberry keeps on the router belongs to whichever request came last.

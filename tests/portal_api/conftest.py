@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import redis
+import structlog
 from portal_world import PortalWorld
 
 from billing import custody
@@ -15,6 +16,15 @@ from infra.secrets import SecretBox
 from infra.settings import Settings, settings
 from market.clock import ManualClock
 from portal_api.app import create_app
+
+
+@pytest.fixture(autouse=True)
+def _plain_logs() -> Iterator[None]:
+    """A traceback as Python prints it: drawing every frame's locals takes seconds."""
+    renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[structlog.contextvars.merge_contextvars, structlog.stdlib.add_log_level, renderer])
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

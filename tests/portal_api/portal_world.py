@@ -133,7 +133,8 @@ class PortalWorld:
     async def anonymous(self) -> Caller:
         return await self.keep(Caller(self.app, None))
 
-    async def customer(self, *, usdc: int = 100, role: Role = Role.OWNER) -> Customer:
+    def organization(self, usdc: int = 100, role: Role = Role.OWNER) -> tuple[str, str]:
+        """A new tenant with that much to spend: (organization id, token)."""
         with self.base.database.transaction() as session:
             organization = create_organization(session, "acme", self.clock.now())
             issued = tokens.issue(
@@ -143,7 +144,11 @@ class PortalWorld:
                 deposit = deposits.request(session, organization.id, usdc * 1_000_000, self.clock.now())
                 arrived = Arrival(f"signature of {deposit.deposit_id}", 0, deposit.amount_microusd)
                 deposits.credit(session, deposit.deposit_id, [arrived], self.clock.now())
-        return await self.keep(Customer(self.app, issued.text, organization.id))
+        return organization.id, issued.text
+
+    async def customer(self, *, usdc: int = 100) -> Customer:
+        organization_id, token = self.organization(usdc)
+        return await self.keep(Customer(self.app, token, organization_id))
 
     async def member(self, customer: Customer, role: Role, *, days: int = 1) -> Customer:
         """A further token of the same organization."""
