@@ -1,7 +1,5 @@
 """What every test may stand on: a real PostgreSQL, a real Valkey, a clock that only moves when told."""
 
-import importlib
-import importlib.util
 import os
 import uuid
 from collections.abc import Iterator
@@ -13,16 +11,13 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
+from gridbay.processes.contexts import TABLES
+from infra import migrations
 from infra.database import Base, Database
+from infra.embedded.ephemeral import ephemeral_postgres, ephemeral_valkey
 from market.clock import ManualClock
 
-for _tables in ("infra.outbox.tables", "scheduler.tables", "billing.tables", "portal_api.identity.tables"):
-    # While the house is being built a package may not be there yet.
-    try:
-        importlib.import_module(_tables)
-    except ModuleNotFoundError as error:
-        if error.name is None or not _tables.startswith(error.name):
-            raise
+assert TABLES, "every table is in the metadata"
 
 
 @pytest.fixture(scope="session")
@@ -30,8 +25,6 @@ def postgres_url() -> Iterator[str]:
     """A server of this run alone, or a database of our own on the server that GRIDBAY_TEST_DATABASE_URL names."""
     server = os.environ.get("GRIDBAY_TEST_DATABASE_URL")
     if server is None:
-        from infra.embedded.ephemeral import ephemeral_postgres
-
         with ephemeral_postgres() as url:
             yield url
         return
@@ -52,7 +45,7 @@ def _schema(postgres_url: str) -> Iterator[Database]:
     database = Database(postgres_url, pool_size=20)
     with database.engine.begin() as connection:
         connection.execute(text("CREATE EXTENSION IF NOT EXISTS btree_gist"))
-        Base.metadata.create_all(connection)
+        migrations.upgrade(connection)
     yield database
     database.dispose()
 
@@ -78,8 +71,6 @@ def database(_schema: Database) -> Iterator[Database]:
 
 @pytest.fixture(scope="session")
 def valkey_url() -> Iterator[str]:
-    from infra.embedded.ephemeral import ephemeral_valkey
-
     with ephemeral_valkey() as url:
         yield url
 
