@@ -80,14 +80,15 @@ class Postgres:
         superuser = self.folder / "superuser.password"
         ensure_secret(superuser)
         arguments = ["--username=postgres", f"--pwfile={superuser}", "--auth=scram-sha-256", "--encoding=UTF8"]
-        arguments += ["--locale-provider=builtin", "--locale=C.UTF-8", "--no-instructions", "--pgdata", str(part)]
-        if not self.durable:
-            arguments.append("--no-sync")
-        self._run([str(postgres_program("initdb")), *arguments])
+        arguments += ["--locale-provider=builtin", "--locale=C.UTF-8", "--no-instructions", "--no-sync"]
+        self._run([str(postgres_program("initdb")), *arguments, "--pgdata", str(part)])
         self._run(
-            [str(postgres_program("postgres")), "--single", "-D", str(part), "postgres"],
+            [str(postgres_program("postgres")), "--single", "-F", "-D", str(part), "postgres"],
             lines=self._founding_commands(ensure_secret(self.folder / "password")),
         )
+        if self.durable:
+            # All of it to the disk at once, instead of file by file on the way.
+            self._run([str(postgres_program("initdb")), "--sync-only", "--pgdata", str(part)])
         part.rename(self.data)
         # A power cut must not take the new name back: the next start would clear the unfinished one away.
         folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
