@@ -213,7 +213,7 @@ class Pool:
                 start_new_session=True,
             )
         # The event loop learns of a child's death some turns later than a look should know of it.
-        self._child_watch = Watch([PoolProcess(self._child.pid, "child", module[2])])
+        self._child_watch = Watch([PoolProcess(self._child.pid, "", "child", module[2])])
         try:
             async with asyncio.timeout(CHILD_START_SECONDS_MAX):
                 while not await self._child_answers():

@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> None:
         _raise_loopback()
         command = arguments[1:]
     else:
-        _join(int(arguments[1]))
+        _join(arguments[1])
         command = arguments[2:]
     os.execv(command[0], command)  # noqa: S606 (no shell is the point)
 
@@ -37,8 +37,8 @@ def _raise_loopback() -> None:
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | _IFF_UP))
 
 
-def _join(pid: int) -> None:
-    """The user namespace first: being its owner is what gives a plain user the right to enter the other."""
+def _join(pid: str) -> None:
+    """pid: as /proc shows it. The user namespace first: only its owner, a plain user, may then enter the other."""
     network = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     if not namespaces.holds_capability(_CAP_SYS_ADMIN):
         user = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)

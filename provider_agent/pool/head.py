@@ -104,7 +104,7 @@ async def _start(config: PoolConfig) -> Head:
     core = [process for process in found if process.name in ("gcs_server", "raylet")]
     if len(core) != 2:
         raise PoolUnavailable(f"ray started only {[process.name for process in core]}; see {log}")
-    entrance = tuple(_isolated("join", str(core[0].pid))) if config.isolate else ()
+    entrance = tuple(_isolated("join", core[0].shown_as)) if config.isolate else ()
     return Head(mark, scratch, f"127.0.0.1:{port}", entrance, processes.Watch(core))
 
 

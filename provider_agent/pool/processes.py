@@ -19,7 +19,10 @@ _QUIET_SCANS = 2  # a worker may be born while the others die
 
 @dataclass(frozen=True, slots=True)
 class PoolProcess:
+    """pid: as this process counts. shown_as: its folder in /proc, which may show an outer namespace's numbers."""
+
     pid: int
+    shown_as: str
     name: str
     command: str
 
@@ -27,14 +30,20 @@ class PoolProcess:
 def find_marked(mark: str) -> list[PoolProcess]:
     """Every process of this user that was started for the pool."""
     wanted = f"{MARK}={mark}".encode()
+    level = len(_numbers(Path("/proc/self")))
     found: list[PoolProcess] = []
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():
             continue
         with suppress(OSError):
-            if wanted in (folder / "environ").read_bytes().split(b"\0"):
-                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                found.append(PoolProcess(int(folder.name), (folder / "comm").read_text().strip(), command))
+            if wanted not in (folder / "environ").read_bytes().split(b"\0"):
+                continue
+            numbers = _numbers(folder)
+            if len(numbers) < level:
+                continue  # not of this PID namespace: there is no number to reach it by
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            name = (folder / "comm").read_text().strip()
+            found.append(PoolProcess(int(numbers[level - 1]), folder.name, name, command))
     return found
 
 
@@ -79,6 +88,11 @@ class Watch:
             if descriptor is not None:
                 os.close(descriptor)
         self._descriptors = []
+
+
+def _numbers(folder: Path) -> list[str]:
+    """A process's pid in each PID namespace it is in, from that of /proc inwards."""
+    return (folder / "status").read_text(errors="replace").partition("NSpid:")[2].partition("\n")[0].split()
 
 
 def _open(pid: int) -> int | None:
