@@ -5,11 +5,14 @@ from collections import Counter
 from collections.abc import AsyncGenerator
 from typing import Any, TypeVar
 
+import structlog
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from portal_api.problems import TooMany
+from portal_api.problems import TooMany, refusal_of
+
+log = structlog.get_logger(__name__)
 
 Item = TypeVar("Item")
 MEDIA_TYPE = "text/event-stream"
@@ -31,6 +34,7 @@ class EventStream(StreamingResponse):
 
     def __init__(self, frames: AsyncGenerator[bytes, None], status_code: int = 200) -> None:
         # Proxies must neither keep nor gather what is meant to arrive now.
+        frames = _until_refused(frames)
         super().__init__(frames, status_code, {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"})
         self._frames = frames
 
@@ -52,6 +56,19 @@ def opening() -> bytes:
 
 
 KEEPALIVE = KEEPALIVE_COMMENT
+
+
+async def _until_refused(frames: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """The frames; what an engine or a rule refuses in the middle ends the stream, and its reader comes back."""
+    async with contextlib.aclosing(frames):
+        try:
+            async for item in frames:
+                yield item
+        except Exception as error:
+            refusal = refusal_of(error)
+            if refusal is None:
+                raise
+            log.info("stream_ended", code=refusal.code, detail=refusal.detail)
 
 
 class StreamCounter:

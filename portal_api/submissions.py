@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from billing import funding
-from billing.funding import JobTerms
+from billing.funding import FundedWindow, JobTerms
 from billing.windows import Limits, Rate, next_window
 from infra.ground import Ground
 from market.customer_api import PlanView, SubmitRequest
@@ -68,7 +68,10 @@ def plan_job(session: Session, base: Ground, organization_id: str, request: Subm
     rate = Rate(plan.quantity_milli, plan.price_limit_microusd_per_unit_hour)
     longest = Limits(base.settings.window_seconds, spec.max_duration, spec.budget.max_total, 2**62)
     window = next_window(rate, longest)
-    return job_views.plan_view(plan, 0 if isinstance(window, Reason) else window.amount_microusd)
+    if isinstance(window, Reason):
+        detail = "max_total pays for less than one second of this job at its highest price"
+        raise InvalidInput(detail, errors=[FieldError("/spec/budget/max_total", detail)])
+    return job_views.plan_view(plan, window.amount_microusd)
 
 
 class SubmissionBatches:
@@ -103,7 +106,7 @@ class SubmissionBatches:
             elif not isinstance(plan, MarketError):
                 planned[name] = (item, plan, new_id("job"))
         terms = [_terms(item, plan, job_id) for item, plan, job_id in planned.values()]
-        windows = funding.open_jobs(session, terms, now, self._base.settings) if terms else []
+        windows = self._fund(session, terms, now)
         new_jobs = [
             _new_job(item, plan, job_id, window.seconds)
             for (item, plan, job_id), window in zip(planned.values(), windows, strict=True)
@@ -113,6 +116,12 @@ class SubmissionBatches:
         for name, (item, _, job_id) in planned.items():
             made[name] = Answered(CREATED, views[item.organization_id, job_id].model_dump(mode="json"))
         return made
+
+    def _fund(self, session: Session, terms: list[JobTerms], now: datetime) -> list[FundedWindow]:
+        try:
+            return funding.open_jobs(session, terms, now, self._base.settings) if terms else []
+        except InvalidInput as error:
+            raise _below_spec(error) from None
 
     def _refusal(self, session: Session, item: Submission, now: datetime) -> MarketError | None:
         """What else a job needs that is not there: its secrets, its working directory."""

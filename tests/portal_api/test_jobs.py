@@ -90,6 +90,10 @@ async def test_a_plan_says_what_a_job_can_cost_and_stores_nothing(world: PortalW
     assert "gridbay deposit" in poor.json()["remedy"]
     nothing = await customer.post("/v1/jobs/plan", {"spec": {**SPEC, "resources": {"gpu": "H100:8"}}})
     assert (nothing.status_code, nothing.json()["code"]) == (409, "no_offer")
+    stingy = {"spec": {**SPEC, "budget": {"max_total": "0"}}}
+    for path in ("/v1/jobs/plan", "/v1/jobs"):
+        refused = await customer.post(path, stingy, key="stingy")
+        assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/spec/budget/max_total")
     with world.base.database.read() as session:
         assert session.scalar(select(func.count()).select_from(Job)) == 0
 
