@@ -160,6 +160,8 @@ def test_a_stop_of_another_organizations_job_looks_like_a_missing_one(world: Wor
     job_id = world.job(budget={"max_price": 1})
     with pytest.raises(NotFound):
         jobs.request_stop(world.session, "org_other", job_id, world.clock.now())
+    assert jobs.get(world.session, [("org_other", job_id)]) == {}
+    assert jobs.list_page(world.session, "org_other", limit=9) == []
     assert jobs.get(world.session, [("org_other", job_id), (ORGANIZATION, job_id)]).keys() == {job_id}
 
 

@@ -82,6 +82,8 @@ def test_a_log_goes_on_through_the_attempts_and_ends_with_the_job(world: World, 
     second = world.newest(job_id).id
     append(world, storage, second, 0, b"two")
     assert whole(world, storage, job_id) == b"one two"
+    rest = logs.read(world.session, storage, job_id, 1, 2, 10**6)
+    assert b"".join(piece.data for piece in rest) == b"e two"
     assert not logs.ended(world.session, job_id, 2, 3)
     world.report(second, "exited", Reason.SUCCEEDED, 0)
     places = [(1, 4), (2, 2), (2, 3)]

@@ -108,6 +108,27 @@ def test_a_gpu_that_falls_off_is_offered_no_more_and_comes_back_at_its_price(wor
     assert world.session.scalar(select(Gpu.present).where(Gpu.node_id == node.id))
 
 
+def test_a_gpu_that_is_gone_is_not_placed_on_though_its_sister_is_there(world: World) -> None:
+    node = world.node([H100, H100])
+    nodes.update_inventory(world.session, node.id, inventory([H100]), world.clock.now())
+    (offer,) = offers.search(world.session, OfferFilters(unit=Unit.GPU))
+    assert (offer.total_milli, offer.free_milli) == (1000, 1000)
+    world.job(resources={"gpu": 2}, budget={"max_price": 9})
+    assert world.place() == 0
+
+
+def test_a_node_turns_simulated_only_without_leases_and_does_not_stay_free_of_charge(world: World) -> None:
+    node = world.node([H100], gpu_price=7)
+    _, attempt_id = world.running(resources={"gpu": 1})
+    with pytest.raises(Conflict):
+        nodes.update_inventory(world.session, node.id, inventory([H100], simulated=True), world.clock.now())
+    world.report(attempt_id, "exited", exit_code=0)
+    nodes.update_inventory(world.session, node.id, inventory([H100], simulated=True), world.clock.now())
+    assert set(standing(world, node).values()) == {0}
+    nodes.update_inventory(world.session, node.id, inventory([H100]), world.clock.now())
+    assert standing(world, node)[H100] == DEFAULT_PRICE_MICROUSD[Unit.GPU]
+
+
 def test_free_counters_follow_the_leases_through_a_shrinking_inventory(world: World) -> None:
     node = world.node(cpu=4000)
     _, attempt_id = world.running(resources={"cpu": 3})

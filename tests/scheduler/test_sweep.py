@@ -3,6 +3,7 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from market_world import LIMITS, ORGANIZATION, World
@@ -173,6 +174,22 @@ def test_a_node_that_fell_silent_before_its_lease_began_has_not_worked(world: Wo
     world.pass_time(25)
     assert world.told(AttemptEnded)[0].ended_at == granted
     assert world.row(job_id).used_ms == 0
+
+
+def test_a_node_that_is_heard_after_it_was_judged_is_not_lost(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = world.node()
+    world.sweep()
+
+    def judge_slowly(*arguments: Any, **limits: Any) -> Verdict:
+        verdict = judge(*arguments, **limits)
+        world.beat(node)
+        return verdict
+
+    world.pass_time(30)
+    world.clock.advance(timedelta(seconds=5))
+    monkeypatch.setattr(sweep, "judge", judge_slowly)
+    assert sweep.mark_lost(world.session, world.clock.now(), LIMITS) == []
+    assert node.state is NodeState.ONLINE
 
 
 def test_a_lease_that_is_extended_while_the_sweep_waits_for_its_job_lives_on(

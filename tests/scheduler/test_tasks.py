@@ -6,6 +6,8 @@ from types import SimpleNamespace
 import pytest
 import redis
 from market_world import World
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from infra.database import Database
 from infra.settings import Settings
@@ -46,7 +48,7 @@ def test_place_takes_the_merged_wish_away_and_places_what_is_queued(ground: Simp
 
 
 def test_place_works_without_its_cache(ground: SimpleNamespace) -> None:
-    ground.cache = redis.Redis(port=1)
+    ground.cache = redis.Redis(port=1, retry=Retry(NoBackoff(), 0))
     tasks.place()
 
 
