@@ -55,6 +55,8 @@ def _become(command: dict[str, Any], secrets: dict[str, Any], output: int, step:
         hard = resource.getrlimit(number)[1]
         allowed = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(number, (allowed, allowed))
+    step[0] = "mount /proc"
+    _mount_own_proc()
     stage = command.get("stage")
     if stage:
         step[0] = "stage mounts"
@@ -93,13 +95,22 @@ def _place_descriptors(contents: dict[str, str], output: int) -> None:
         os.close(memory)
 
 
-def _stage(stage: dict[str, Any]) -> None:
-    """Show what only root can reach at paths anyone can pass through, in a mount namespace of its own.
+def _mount_own_proc() -> None:
+    """A /proc of the minder's PID namespace, in a mount namespace of the command's own.
 
-    The sources are opened before the new mount covers anything, and bound by descriptor.
+    The one it would have shows an outer namespace's numbers: bubblewrap would look at a stranger of the same number,
+    or fail where there is none, and so would every program that looks itself up.
     """
     namespaces.unshare(namespaces.CLONE_NEWNS)
     namespaces.mount("none", "/", None, namespaces.MS_REC | namespaces.MS_PRIVATE)
+    namespaces.mount("proc", "/proc", "proc", namespaces.MS_NOSUID | namespaces.MS_NODEV | namespaces.MS_NOEXEC)
+
+
+def _stage(stage: dict[str, Any]) -> None:
+    """Show what only root can reach at paths anyone can pass through.
+
+    The sources are opened before the new mount covers anything, and bound by descriptor.
+    """
     sources = [(os.open(bind["source"], os.O_PATH | os.O_CLOEXEC), bind["name"]) for bind in stage["binds"]]
     at = stage["at"]
     namespaces.mount("tmpfs", at, "tmpfs", namespaces.MS_NOSUID | namespaces.MS_NODEV, "size=64k,mode=755")

@@ -39,7 +39,7 @@ def test_of_many_starts_at_once_one_wins(attempts: Attempts, marked: str) -> Non
     with ThreadPoolExecutor(6) as threads:
         assert sum(threads.map(start, range(6))) == 1
     wait_until(lambda: len(processes_like(marked)) == 1)
-    assert log_of(folder) == "ran\n"
+    assert wait_until(lambda: log_of(folder)) == "ran\n"
 
 
 def test_lost_means_started_without_outcome_and_without_minder(attempts: Attempts) -> None:
@@ -58,7 +58,7 @@ def test_the_minder_is_the_child_of_nobody_here(attempts: Attempts) -> None:
     assert minder is not None
     status = Path(f"/proc/{minder.pid}/status").read_text()
     parent = int(status.partition("PPid:")[2].split()[0])
-    assert parent != os.getpid()
+    assert parent != os.getpid() or parent == 1  # who is PID 1 adopts all orphans
     namespaced = status.partition("NSpid:")[2].split("\n")[0].split()
     assert namespaced[-1] == "1"
 

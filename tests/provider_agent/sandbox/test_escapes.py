@@ -18,10 +18,9 @@ from inside import PROBES as SCRIPT
 from plain_user import PLAIN_UID, as_plain_user
 
 from provider_agent.sandbox.choice import Choice
-from provider_agent.sandbox.plain import PlainProcess
 
-# What a plain process can do, root or not: that these probes do find a way where there is one.
-OPEN_TO_A_PLAIN_PROCESS = (
+# What any process of this user can do outside.
+OPEN_OUTSIDE = (
     "read_a_file_of_the_host",
     "read_the_file_through_a_link",
     "find_the_file_anywhere",
@@ -29,13 +28,14 @@ OPEN_TO_A_PLAIN_PROCESS = (
     "start_more_processes_than_allowed",
     "see_a_process_of_the_host",
     "see_more_than_ones_own_processes",
+    "signal_the_agent",
+    "read_the_environment_of_the_agent",
+    "find_the_agents_secret_in_any_environment",
     "connect_to_the_hosts_loopback",
     "connect_to_an_abstract_socket",
     "connect_to_a_socket_file",
     "see_the_groups_of_the_host",
 )
-# A plain user's minder stands in a user namespace of its own, which alone closes these.
-OPEN_AS_ROOT = ("read_the_environment_of_the_agent", "find_the_agents_secret_in_any_environment")
 
 
 @pytest.fixture(scope="module")
@@ -110,13 +110,25 @@ def test_no_way_out_as_a_plain_user(as_a_plain_user: dict[str, str], name: str) 
 
 def test_the_probes_find_a_way_where_there_is_one(targets: dict[str, Any], tmp_path: Path) -> None:
     """The control: a probe that can only fail would prove nothing."""
-    jobs = Jobs(tmp_path, PlainProcess(None, None))
-    try:
-        known = OPEN_TO_A_PLAIN_PROCESS + (OPEN_AS_ROOT if os.geteuid() == 0 else ())
-        results = probe_all(jobs, {**targets, "probes": known})
-    finally:
-        jobs.close()
+    file = tmp_path / "targets.json"
+    file.write_text(json.dumps({**targets, "probes": OPEN_OUTSIDE, "processes_max": 8}))
+    ran = subprocess.run([sys.executable, SCRIPT, file], cwd=tmp_path, capture_output=True, check=True, timeout=60)
+    results: dict[str, str] = json.loads(ran.stdout)
     assert {name: result for name, result in results.items() if not result.startswith("got:")} == {}
+
+
+def test_the_walls_stand_in_the_markets_own_namespace_too(targets: dict[str, Any], tmp_path: Path) -> None:
+    """As in `gridbay up`: a PID namespace with a /proc of its own, whose numbers are not those of the minder's."""
+    file = tmp_path / "targets.json"
+    file.write_text(json.dumps({**targets, "probes": ["read_a_file_of_the_host", "see_more_than_ones_own_processes"]}))
+    maps = [] if os.geteuid() == 0 else ["--user", f"--map-user={os.geteuid()}", f"--map-group={os.getegid()}"]
+    tree = ["unshare", *maps, "--pid", "--mount", "--mount-proc", "--fork", "--kill-child=KILL", "--"]
+    # The low numbers are used up first: a pid of the minder's namespace then names nobody in this one.
+    tree += ["sh", "-c", 'for i in 1 2 3 4 5 6 7 8; do /bin/true; done; exec "$@"', "sh"]
+    script = [sys.executable, str(Path(__file__).with_name("inside.py")), str(tmp_path), str(file)]
+    ran = subprocess.run([*tree, *script], capture_output=True, text=True, check=False, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    assert [result[:7] for result in json.loads(ran.stdout.splitlines()[-1]).values()] == ["denied:"] * 2
 
 
 def test_there_are_enough_ways_tried() -> None:
