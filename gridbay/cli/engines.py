@@ -52,7 +52,7 @@ _SERVERS = (
 )
 _PYTHON_PARTS = (
     ("api", ("fastapi", "gunicorn"), "gridbay[server]"),
-    ("tasks", ("celery", "kombu"), "gridbay[server]"),
+    ("tasks", ("celery",), "gridbay[server]"),
     ("execution", ("ray",), "gridbay[agent]"),
 )
 

@@ -2,27 +2,14 @@
 
 import io
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from served_market import ServedMarket
+from typed_command import Ended, Gridbay
 
 from gridbay.cli import session
 from gridbay.cli.main import main
-
-
-@dataclass(frozen=True)
-class Ended:
-    """What a command wrote and its exit status."""
-
-    code: int
-    out: str
-    err: str
-
-
-Gridbay = Callable[..., Ended]
 
 
 @pytest.fixture(autouse=True)

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import Gridbay
 from served_market import Answer, Seen, ServedMarket, event, problem
+from typed_command import Gridbay
 from views import JOB_ID, NOON, cpu_offer, ended_job, job, offer
 
 from market.customer_api import BalanceView, CostLine, CostView, LogLine, Money, OutputView, Page

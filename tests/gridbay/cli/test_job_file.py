@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from conftest import Gridbay
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from served_market import ServedMarket, problem
+from typed_command import Gridbay
 
 from gridbay.cli.job_file import read_job_file
 from market.errors import InvalidInput

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import typer
-from conftest import Gridbay
+from typed_command import Gridbay
 
 from gridbay.cli import main, process, provider
 from gridbay.cli.lazy import Entry, NotLoadedYet

@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import Gridbay
 from served_market import Answer, ServedMarket, problem
+from typed_command import Gridbay
 
 from gridbay.standalone.state import MarketState
 from market.customer_api import BalanceView, IdentityView, Money

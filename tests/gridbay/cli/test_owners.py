@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 import pytest
-from conftest import Gridbay
 from served_market import Answer, Seen, ServedMarket
+from typed_command import Gridbay
 from views import NOON
 
 from gridbay.client.operator import Epoch, Ledger, Payout

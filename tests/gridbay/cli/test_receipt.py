@@ -8,8 +8,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import Gridbay
 from served_market import ServedMarket, problem
+from typed_command import Gridbay
 from views import JOB_ID
 from waiting import wait_for
 

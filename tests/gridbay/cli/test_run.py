@@ -8,8 +8,8 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from conftest import Ended, Gridbay
 from served_market import Answer, Seen, ServedMarket, event, problem
+from typed_command import Ended, Gridbay
 from views import JOB_ID, attempt, ended_job, job, offer, plan
 
 from market.customer_api import JobView, LogLine, OutputView, WorkdirAnswer

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import Gridbay
+from typed_command import Gridbay
 from waiting import wait_for
 
 from billing.chains.local.server import LocalChainServer
