@@ -7,12 +7,13 @@ import platformdirs
 import typer
 
 import gridbay
-from gridbay.cli.demo_table import show_outcome
+from gridbay.cli.engines import require_embedded
 from gridbay.cli.extras import need_embedded
 from market.errors import MarketError, NotFound
 
 with need_embedded():
     from gridbay.cli.demo_market import DemoMarket
+    from gridbay.cli.demo_table import show_outcome
     from gridbay.standalone.background import RunningMarket, start_in_background
 
 app = typer.Typer()
@@ -30,6 +31,7 @@ def demo(
     Starts a market in the background, deposits test USDC, runs examples/digits (and examples/fails, which fails on
     purpose), settles on the local chain, verifies the receipts, and stops the market again.
     """
+    require_embedded()
     examples = _examples()
     folder = state or Path(platformdirs.user_data_dir("gridbay")) / "demo"
     typer.echo(f"starting the market in {folder}")

@@ -35,6 +35,7 @@ START_SECONDS, LISTED_SECONDS, DEPOSIT_SECONDS, JOB_SECONDS, SETTLE_SECONDS = 12
 LOOK_SECONDS = 0.25
 LAST_LINES = 3
 PATIENCE_SECONDS = 30.0
+_BEGAN = time.monotonic()
 Found = TypeVar("Found")
 
 
@@ -182,8 +183,9 @@ def _until(seconds: float, look: Callable[[], Found], otherwise: str) -> Found:
 
 def _tell_progress(progress: Progress) -> None:
     waiting = f", waiting for {', '.join(progress.waiting_for)}" if progress.waiting_for else ""
-    _say(f"  {progress.elapsed_seconds:4.1f} s: {progress.ready} of {progress.total} ready{waiting}")
+    _say(f"{progress.ready} of {progress.total} processes are ready{waiting}")
 
 
 def _say(text: str) -> None:
-    results().print(text, markup=False, soft_wrap=True)
+    """A line of the story, with the seconds since its beginning."""
+    results().print(f"{time.monotonic() - _BEGAN:5.1f} s  {text}", markup=False, soft_wrap=True)

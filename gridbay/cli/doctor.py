@@ -12,7 +12,14 @@ from gridbay.cli.engines import Finding, Level, engines
 from gridbay.cli.listing import print_json
 
 app = typer.Typer()
-COLOURS = {Level.REAL: "green", Level.EMBEDDED: "green", Level.OK: "green", Level.WARN: "yellow", Level.MISSING: "red"}
+COLOURS = {
+    Level.REAL: "green",
+    Level.EMBEDDED: "green",
+    Level.OK: "green",
+    Level.WARN: "yellow",
+    Level.AWAY: "red",
+    Level.MISSING: "red",
+}
 
 
 @app.command()
@@ -33,6 +40,8 @@ def doctor(output: OutputOption = Output.TABLE) -> None:
         print("\n".join(missing), end="\n" if missing else "")
     elif missing:
         print(f"\na market cannot run here: {', '.join(missing)}")
+    elif any(finding.level is Level.AWAY for finding in findings):
+        print("\nwhat the environment names does not answer; with engines of its own a market can run here: gridbay up")
     else:
         print("\na market can run here: gridbay up")
     if missing:

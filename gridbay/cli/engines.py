@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from infra.embedded.errors import EmbeddedServerError
 from infra.embedded.wheel import postgres_program, valkey_program
+from market.errors import Unavailable
 
 CONNECT_SECONDS = 2.0
 DEFAULT_PORTS = {
@@ -25,10 +26,14 @@ DEFAULT_PORTS = {
 
 
 class Level(StrEnum):
-    """REAL: a server named by a URL answers. EMBEDDED: this installation brings its own. OK: the machine has it."""
+    """REAL: a server named by a URL answers. EMBEDDED: this installation brings its own. OK: the machine has it.
+
+    AWAY: a server is named and does not answer, while there is a twin. MISSING: neither is there.
+    """
 
     REAL = "real"
     EMBEDDED = "embedded"
+    AWAY = "away"
     OK = "ok"
     WARN = "warning"
     MISSING = "missing"
@@ -60,33 +65,49 @@ _PYTHON_PARTS = (
 def engines() -> Iterator[Finding]:
     """Each engine, looked at now; a server that does not answer takes two seconds."""
     for name, variable, twin in _SERVERS:
-        yield _server(name, variable, twin)
-    yield _chain()
+        yield _named_or_twin(variable, _server_twin(name, twin))
+    yield _named_or_twin("GRIDBAY_SOLANA_RPC_URLS", _chain_twin())
     yield _storage()
     for name, packages, extra in _PYTHON_PARTS:
         yield _python_part(name, packages, extra)
 
 
-def _server(name: str, variable: str, twin: str) -> Finding:
-    url = os.environ.get(variable)
-    if url:
-        return _reachable(name, variable, url)
+def require_embedded() -> None:
+    """Raise Unavailable if this installation lacks a part of the embedded market."""
+    parts = [_server_twin(name, twin) for name, _, twin in _SERVERS]
+    parts += [_chain_twin(), *(_python_part(name, packages, extra) for name, packages, extra in _PYTHON_PARTS)]
+    missing = [part for part in parts if part.level is Level.MISSING]
+    if missing:
+        why = "; ".join(dict.fromkeys(part.why for part in missing))
+        raise Unavailable(f"a market cannot run here: {why}", remedy="pip install 'gridbay[embedded]'")
+
+
+def _named_or_twin(variable: str, twin: Finding) -> Finding:
+    """The server that the environment names, if it does; else the twin."""
+    url = os.environ.get(variable, "").split(",")[0].strip()
+    if not url:
+        return Finding(twin.engine, twin.level, f"{twin.why}; {variable} is not set", twin.mend)
+    answers, shown = _reachable(url)
+    if answers:
+        return Finding(twin.engine, Level.REAL, f"{variable}: {shown}")
+    # `gridbay up` takes its own engines, whatever the environment names.
+    level = Level.AWAY if twin.level is Level.EMBEDDED else Level.MISSING
+    return Finding(twin.engine, level, f"{variable}: {shown}", f"start it, or unset {variable}")
+
+
+def _server_twin(name: str, twin: str) -> Finding:
     try:
         _ = postgres_program("postgres") if twin == "PostgreSQL" else valkey_program()
     except EmbeddedServerError as error:
-        return Finding(name, Level.MISSING, f"{variable} is not set, and {error}", "pip install 'gridbay[embedded]'")
-    return Finding(name, Level.EMBEDDED, f"{twin} from its wheel; {variable} is not set")
+        return Finding(name, Level.MISSING, str(error).split(";")[0], "pip install 'gridbay[embedded]'")
+    return Finding(name, Level.EMBEDDED, f"{twin} from its wheel")
 
 
-def _chain() -> Finding:
-    variable = "GRIDBAY_SOLANA_RPC_URLS"
-    url = os.environ.get(variable, "").split(",")[0].strip()
-    if url:
-        return _reachable("chain", variable, url)
+def _chain_twin() -> Finding:
     if importlib.util.find_spec("solders") is None:
-        why = f"{variable} is not set, and the local chain's runtime (solders) is not installed"
+        why = "the local chain's runtime (solders) is not installed"
         return Finding("chain", Level.MISSING, why, "pip install 'gridbay[embedded]'")
-    return Finding("chain", Level.EMBEDDED, f"LiteSVM, the Solana runtime; {variable} is not set")
+    return Finding("chain", Level.EMBEDDED, "LiteSVM, the Solana runtime")
 
 
 def _storage() -> Finding:
@@ -97,11 +118,11 @@ def _storage() -> Finding:
     parts = urlsplit(url)
     if parts.scheme != "file":
         mend = "use file:///path; S3 comes with a later version"
-        return Finding("storage", Level.MISSING, f"{variable}: {parts.scheme}:// is not available yet", mend)
+        return Finding("storage", Level.AWAY, f"{variable}: {parts.scheme}:// is not available yet", mend)
     folder = Path(unquote(parts.path))
     if folder.is_dir() and os.access(folder, os.W_OK):
         return Finding("storage", Level.REAL, f"{variable}: {folder} can be written")
-    return Finding("storage", Level.MISSING, f"{variable}: {folder} cannot be written", f"mkdir -p {folder}")
+    return Finding("storage", Level.AWAY, f"{variable}: {folder} cannot be written", f"mkdir -p {folder}")
 
 
 def _python_part(name: str, packages: tuple[str, ...], extra: str) -> Finding:
@@ -111,15 +132,14 @@ def _python_part(name: str, packages: tuple[str, ...], extra: str) -> Finding:
     return Finding(name, Level.EMBEDDED, f"{' and '.join(packages)} in this environment")
 
 
-def _reachable(name: str, variable: str, url: str) -> Finding:
-    """By a connection; the URL itself holds a password and is not shown."""
+def _reachable(url: str) -> tuple[bool, str]:
+    """Whether it takes a connection, and that in words without the URL's password."""
     parts = urlsplit(url)
     scheme = parts.scheme.split("+")[0]
     host, port = parts.hostname or "", parts.port or DEFAULT_PORTS.get(scheme, 0)
-    shown = f"{variable}: {scheme}://{host}:{port}"
+    shown = f"{scheme}://{host}:{port}"
     try:
         with socket.create_connection((host, port), timeout=CONNECT_SECONDS):
-            return Finding(name, Level.REAL, f"{shown} takes connections")
+            return True, f"{shown} takes connections"
     except OSError as error:
-        why = error.strerror or str(error)
-        return Finding(name, Level.MISSING, f"{shown} does not answer ({why})", f"start it, or unset {variable}")
+        return False, f"{shown} does not answer ({error.strerror or error})"

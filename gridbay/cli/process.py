@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from gridbay.cli.extras import need_embedded
 from market.errors import InvalidInput
 
 app = typer.Typer()
@@ -19,7 +20,8 @@ def process(name: Annotated[str, typer.Argument(help="migrate, api, worker, beat
     # The module is looked up by what the person typed: only those of the package are taken.
     if name not in known_processes():
         raise InvalidInput(f"there is no process {name!r}", remedy=f"one of: {', '.join(known_processes())}")
-    module = importlib.import_module(f"{PACKAGE}.{name}")
+    with need_embedded():
+        module = importlib.import_module(f"{PACKAGE}.{name}")
     module.main()
 
 

@@ -2,12 +2,16 @@
 
 import io
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from served_market import ServedMarket
 from typed_command import Ended, Gridbay
 
+from billing.chains.local.server import LocalChainServer
+from billing.chains.local.slots import Timing
 from gridbay.cli import session
 from gridbay.cli.main import main
 
@@ -45,3 +49,15 @@ def logged_in(market: ServedMarket, monkeypatch: pytest.MonkeyPatch) -> ServedMa
     monkeypatch.setenv("GRIDBAY_URL", market.url)
     monkeypatch.setenv("GRIDBAY_TOKEN", "gbc_test")
     return market
+
+
+@pytest.fixture
+def chain(tmp_path: Path) -> Iterator[LocalChainServer]:
+    """A real local chain on which a block is final a moment after it was made."""
+    server = LocalChainServer(tmp_path / "chain", timing=Timing(slot_seconds=0.01, finalized_after=1))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    yield server
+    server.stop()
+    thread.join()
+    server.close()

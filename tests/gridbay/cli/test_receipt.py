@@ -2,8 +2,7 @@
 
 import base64
 import json
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -15,23 +14,10 @@ from waiting import wait_for
 
 from billing.chains.keypairs import load_keypair
 from billing.chains.local.server import LocalChainServer
-from billing.chains.local.slots import Timing
 from billing.chains.transactions import memo_anchor
 from gridbay.client.anchors import rpc
 from market import merkle
 from market.receipts import EpochRoot, PublicLine, Receipt, ReceiptLine, line_salt
-
-
-@pytest.fixture
-def chain(tmp_path: Path) -> Iterator[LocalChainServer]:
-    """A real local chain on which a block is final a moment after it was made."""
-    server = LocalChainServer(tmp_path / "chain", timing=Timing(slot_seconds=0.01, finalized_after=1))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    yield server
-    server.stop()
-    thread.join()
-    server.close()
 
 
 def receipt(treasury: str | None = None, signature: str | None = None) -> Receipt:
