@@ -104,7 +104,7 @@ def test_it_works_inside_another_pid_namespace_and_dies_with_that(attempts: Atte
         wait_until(lambda: processes_like(marked))
         tree.send_signal(signal.SIGKILL)
     wait_until(lambda: processes_like(marked) == [])
-    assert control.was_lost(held)
+    wait_until(lambda: control.was_lost(held))
 
 
 def test_a_minder_that_is_stopped_enforces_nothing_and_is_found_overdue(attempts: Attempts, marked: str) -> None:

@@ -11,13 +11,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from escape_probes import FILES
+
 from provider_agent.minder import control, layout, orders
 from provider_agent.minder.orders import Order, Outcome
 from provider_agent.sandbox.choice import SandboxConfig, choose
 from provider_agent.sandbox.port import MEBIBYTE, Limits, Request, Sandbox
 
 JOBS = Path(__file__).parents[3] / ".venv-jobs"
-PROBES = Path(__file__).with_name("escape_probes.py")
 CUSTOMER_SECRET = "customers-canary-71c3"
 SMALL = Limits(cpus=1, memory_bytes=512 * MEBIBYTE, processes_max=64, scratch_bytes=64 * MEBIBYTE)
 
@@ -70,7 +71,7 @@ def probe_all(jobs: Jobs, targets: dict[str, Any]) -> dict[str, str]:
     file.write_text(json.dumps({**targets, "processes_max": SMALL.processes_max}))
     outcome, log = jobs.run(
         "/usr/bin/python3 escape_probes.py targets.json",
-        files=(PROBES, file),
+        files=(*FILES, file),
         environment={"CUSTOMER": CUSTOMER_SECRET},
     )
     assert outcome.exit_code == 0, log

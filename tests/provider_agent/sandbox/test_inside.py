@@ -1,6 +1,7 @@
 """What a job finds inside: its files, its Python, its limits, its devices; and what the host sees of it."""
 
 import os
+import secrets
 import time
 from pathlib import Path
 
@@ -77,22 +78,23 @@ def test_as_root_every_attempt_is_its_own_user_on_the_host(jobs: Jobs, choice: C
     assert isinstance(choice.sandbox, Bubblewrap)
     assert choice.sandbox.users is not None
     first = choice.sandbox.users.first
+    marked = f"sleep\x001000.{secrets.randbelow(10**9)}\x00".encode()
     groups = os.getgroups()
     os.setgroups([0, 4])  # an agent's groups are not for jobs
     try:
-        attempts = [jobs.start("touch mine; echo up; exec sleep 100") for _ in range(2)]
+        script = f"touch mine; echo up; exec {marked.decode().replace(chr(0), ' ')}"
+        attempts = [jobs.start(script) for _ in range(2)]
     finally:
         os.setgroups(groups)
     for slot, attempt in enumerate(attempts):
-        while not orders.log_path(attempt).read_bytes():
+        while marked not in [
+            _read(path) for path in Path("/proc").glob("[0-9]*/cmdline") if _uid(path) == first + slot
+        ]:
             assert control.outcome(attempt) is None
         assert (attempt / "work" / "mine").stat().st_uid == first + slot
-    command_lines = {status.parent: _read(status.parent / "cmdline") for status in Path("/proc").glob("[0-9]*/status")}
-    jobs_on_host = [process for process, line in command_lines.items() if line == b"sleep\x00100\x00"]
-    assert {first, first + 1} <= {process.stat().st_uid for process in jobs_on_host}
-    for process in jobs_on_host:
-        if process.stat().st_uid >= first:
-            assert b"\nGroups:\t \n" in _read(process / "status")
+    processes = [path.parent for path in Path("/proc").glob("[0-9]*/cmdline") if _read(path) == marked]
+    assert {process.stat().st_uid for process in processes} == {first, first + 1}
+    assert all(b"\nGroups:\t \n" in _read(process / "status") for process in processes)
 
 
 def test_sockets_work_between_its_own_processes(jobs: Jobs) -> None:
@@ -206,3 +208,10 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError:
         return b""
+
+
+def _uid(path: Path) -> int | None:
+    try:
+        return path.stat().st_uid
+    except OSError:
+        return None
