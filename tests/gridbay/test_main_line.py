@@ -68,14 +68,17 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
         assert made.running is not None
         try:
             made.type("deposit", "5")
-            _until(lambda: made.sdk().offers() != [], 60)
+            with made.sdk() as sdk:
+                _until(lambda: sdk.offers() != [], 60)
             yield made
         finally:
             made.running.stop()
 
 
 def test_a_job_runs_and_its_receipt_verifies_against_the_chain(market: Market, tmp_path: Path) -> None:
-    done = market.type("run", "-y", "--cpu", "1", "--", "echo hello from the sandbox; echo $((6*7)) > answer.txt")
+    done = market.type(
+        "run", "-y", "--no-workdir", "--cpu", "1", "--", "echo hello from the sandbox; echo $((6*7)) > answer.txt"
+    )
     assert "hello from the sandbox" in done.stdout
     with market.sdk() as sdk:
         job = next(iter(sdk.jobs()))
@@ -93,7 +96,10 @@ def test_a_job_runs_and_its_receipt_verifies_against_the_chain(market: Market, t
 
 
 def test_the_exit_code_is_the_jobs(market: Market) -> None:
-    assert market.type("run", "-y", "--cpu", "1", "--", "echo last words; exit 7", check=False).returncode == 7
+    assert (
+        market.type("run", "-y", "--no-workdir", "--cpu", "1", "--", "echo last words; exit 7", check=False).returncode
+        == 7
+    )
 
 
 def test_a_stopped_job_pays_for_what_it_used(market: Market) -> None:
@@ -120,7 +126,7 @@ def test_a_job_sees_neither_the_host_nor_the_platform(market: Market) -> None:
 
 
 def test_a_simulated_gpu_is_only_for_who_asks_for_it(market: Market) -> None:
-    refused = market.type("run", "-y", "--gpu", "H100", "--", "true", check=False)
+    refused = market.type("run", "-y", "--no-workdir", "--gpu", "H100", "--", "true", check=False)
     assert refused.returncode == 1
     assert "no_offer" in refused.stderr or "offer" in refused.stderr
 
