@@ -25,6 +25,8 @@ def postgres_url() -> Iterator[str]:
     """A server of this run alone, or a database of our own on the server that GRIDBAY_TEST_DATABASE_URL names."""
     server = os.environ.get("GRIDBAY_TEST_DATABASE_URL")
     if server is None:
+        if os.environ.get("GRIDBAY_REQUIRE_ENGINES"):
+            pytest.fail("GRIDBAY_REQUIRE_ENGINES asks for real servers, and GRIDBAY_TEST_DATABASE_URL is not set")
         with ephemeral_postgres() as url:
             yield url
         return
