@@ -64,12 +64,13 @@ $(UV):
 .venv/.ready: requirements.lock pyproject.toml | $(UV)
 	@echo "setup: the platform's environment (.venv)"
 	@test -x $(BIN)/python || $(UV) venv -q --python $(PYTHON) .venv
-	@$(UV) pip sync -q --python $(BIN)/python --require-hashes requirements.lock
+	@$(UV) pip sync -q --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	@$(UV) pip install -q --python $(BIN)/python --no-deps --editable .
+	@$(BIN)/python -m compileall -q $(SOURCES)
 	@touch $@
 
 .venv-jobs/.ready: requirements-jobs.lock | $(UV)
 	@echo "setup: the environment of jobs (.venv-jobs)"
 	@test -x .venv-jobs/bin/python || $(UV) venv -q --python $(PYTHON) .venv-jobs
-	@$(UV) pip sync -q --python .venv-jobs/bin/python --require-hashes requirements-jobs.lock
+	@$(UV) pip sync -q --compile-bytecode --python .venv-jobs/bin/python --require-hashes requirements-jobs.lock
 	@touch $@

@@ -16,7 +16,7 @@ from provider_agent.sandbox.runtime import JobRuntime
 
 UID_INSIDE = 1000
 SYSTEM_FOLDERS = ("bin", "sbin", "lib", "lib32", "lib64")  # besides /usr; links into it on a merged system
-_OPTIONAL_FILES = ("/etc/ld.so.cache", "/etc/alternatives")
+_OPTIONAL_FILES = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/fonts")
 _FIRST_FD = 3
 _SAFE_PATH = "/usr/local/bin:/usr/bin:/bin"
 
