@@ -10,9 +10,11 @@ from sqlalchemy import func, select
 
 from billing.tables.funding import HoldRow
 from market.agent_api import AttemptStatus
-from market.customer_api import IDEMPOTENT_REPLAY_HEADER
+from market.customer_api import IDEMPOTENT_REPLAY_HEADER, SubmitRequest
 from market.receipts import Receipt, verify_receipt
+from portal_api.identity.idempotency import Answered, IdempotencyKeyReused
 from portal_api.pages import cursor_of
+from portal_api.submissions import SubmissionBatches, submission_of
 from scheduler.tables import Job
 
 pytestmark = pytest.mark.anyio
@@ -79,6 +81,17 @@ async def test_one_job_straight_through_to_a_receipt_that_anybody_can_check(worl
     assert (await operator.get("/ops/v1/ledger")).json()["broken"] == []
 
 
+async def test_two_bodies_under_one_key_in_one_batch_are_told_apart(world: PortalWorld) -> None:
+    await world.node()
+    customer = await world.customer()
+    requests = [SubmitRequest(spec={**SPEC, "run": run}) for run in ("echo a", "echo b", "echo a")]
+    batch = [submission_of(customer.organization_id, "one", request) for request in requests]
+    first, other, again = SubmissionBatches(world.base)(batch)
+    assert isinstance(other, IdempotencyKeyReused)
+    assert isinstance(first, Answered) and isinstance(again, Answered)
+    assert (first.replayed, again.replayed) == (False, True) and first.body == again.body
+
+
 async def test_a_plan_says_what_a_job_can_cost_and_stores_nothing(world: PortalWorld) -> None:
     await world.node()
     customer = await world.customer(usdc=0)
@@ -119,6 +132,7 @@ async def test_the_pages_of_a_list_are_the_list(world: PortalWorld) -> None:
     found, cursor = [], None
     while True:
         page = (await customer.get("/v1/jobs", params={"limit": 3, **({"cursor": cursor} if cursor else {})})).json()
+        assert len(page["items"]) <= 3
         found += [item["job_id"] for item in page["items"]]
         cursor = page["next_cursor"]
         if cursor is None:
