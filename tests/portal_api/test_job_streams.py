@@ -179,7 +179,8 @@ async def test_a_stream_ends_when_its_token_is_no_longer_good(world: PortalWorld
     await _next(frames)
     allowed[0] = False
     world.portal.topics.wake([f"job:{job_id}"])
-    assert [item async for item in frames if item] == []
+    async with asyncio.timeout(10):
+        assert [item async for item in frames if item] == []
 
 
 async def test_streams_end_when_the_portal_stops(world: PortalWorld) -> None:
@@ -210,7 +211,8 @@ async def test_an_organization_has_so_many_streams_and_no_more(world: PortalWorl
         customer.organization_id, follow_job(world.portal, customer.organization_id, job_id, allowed=_always)
     )
     await anext(taken)
-    refused = await customer.get(f"/v1/jobs/{job_id}/events")
+    async with asyncio.timeout(10):
+        refused = await customer.get(f"/v1/jobs/{job_id}/events")
     assert (refused.status_code, refused.json()["code"]) == (429, "too_many")
     await taken.aclose()
     await customer.post(f"/v1/jobs/{job_id}/stop")
