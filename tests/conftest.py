@@ -1,6 +1,7 @@
 """What every test may stand on: a real PostgreSQL, a real Valkey, a clock that only moves when told."""
 
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -18,6 +19,9 @@ from infra.embedded.ephemeral import ephemeral_postgres, ephemeral_valkey
 from market.clock import ManualClock
 
 assert TABLES, "every table is in the metadata"
+
+# A shell's background jobs ignore Ctrl-C, and so would every process that a test starts and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

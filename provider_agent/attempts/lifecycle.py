@@ -31,6 +31,14 @@ async def live(attempt: Attempt) -> None:
         await _run_and_deliver(attempt)
 
 
+def give_up(attempt: Attempt) -> None:
+    """End what could not be begun, as the node's fault; what has run goes its own way."""
+    if attempt.record.stage in (Stage.ENDED, Stage.REPORTED) or start.started_or_alive(attempt.folder):
+        return
+    start.withdraw(attempt)
+    _note_end(attempt, Meter(attempt), Result(reason=start.NODES_FAULT, detail="the node's agent could not begin it"))
+
+
 async def end_now(attempt: Attempt) -> None:
     """Nobody wants it any more: kill what runs and remove every trace but its readings. Raises OSError."""
     if attempt.record.stage in (Stage.ACCEPTED, Stage.LAUNCHING):

@@ -11,14 +11,15 @@ from market.agent_api import ATTEMPTS_PER_NODE_MAX, AttemptStatus, DesiredAttemp
 from market.states import Reason
 from provider_agent.attempts.attempt import Attempt
 from provider_agent.attempts.folders import remove_tree
-from provider_agent.attempts.lifecycle import end_now, kill, live
+from provider_agent.attempts.lifecycle import end_now, give_up, kill, live
 from provider_agent.attempts.means import Means
 from provider_agent.attempts.record import Record, Stage, read_record
 from provider_agent.minder import layout, orders
 from provider_agent.pacing import Backoff
 
 FORGOTTEN_MAX = 4096
-ATTEMPT_ID_MAX = 40
+STUMBLES_MAX = 5
+"""So often an attempt that never ran is begun anew after a fault of ours; then the market tries another node."""
 
 _log = structlog.get_logger(__name__)
 
@@ -125,6 +126,8 @@ class Registry:
         backoff = Backoff()
         while True:
             try:
+                if backoff.failures >= STUMBLES_MAX:
+                    give_up(attempt)
                 await live(attempt)
             except Exception:
                 attempt.log.exception("an attempt stumbled; going on with it")

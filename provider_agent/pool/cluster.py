@@ -74,6 +74,7 @@ class Pool:
         self._held: dict[str, Reservation] = {}
         self._unreleased: set[str] = set()
         self._sick_looks = 0
+        self._books_empty = False  # since a new head started, until what is held is reserved in it again
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -91,6 +92,7 @@ class Pool:
         async with self._mending:
             await self._start_head()
             await self._start_child()
+            self._books_empty = False
 
     async def stop(self) -> None:
         """End every process of the pool. Minders live on."""
@@ -105,12 +107,10 @@ class Pool:
             if dead or self._sick_looks >= SICK_LOOKS_MAX:
                 log.warning("the pool is started anew: %s", f"{dead} died" if dead else "it does not answer")
                 await self._start_head()
-                await self._start_child()
-                return Care(Mended.POOL, await self._reserve_again())
             if self._child is None or self._child_watch.dead():
-                log.warning("the pool's child died; a new one takes its place")
+                log.warning("the pool's child is gone; a new one takes its place")
                 await self._start_child()
-                return Care(Mended.CHILD, {})
+                return Care(Mended.POOL, await self._reserve_again()) if self._books_empty else Care(Mended.CHILD, {})
         try:
             await self._ask(Ask(op="health"), HEALTH_SECONDS_MAX)
         except PoolUnavailable:
@@ -180,13 +180,15 @@ class Pool:
                 await self._reserve(wanted)
             except (NoCapacity, PoolUnavailable) as error:
                 lost[attempt_id] = str(error)
+        self._books_empty = False
         return lost
 
     async def _start_head(self) -> None:
         await self._end_child()
         await self._end_head()
         self._head = await heads.start_head(self._config)
-        self._unreleased.clear()  # its books are empty
+        self._books_empty = True
+        self._unreleased.clear()
         self._sick_looks = 0
 
     async def _end_head(self) -> None:

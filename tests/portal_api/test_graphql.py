@@ -1,6 +1,5 @@
 """GraphQL: the same services as REST, its own refusals, and documents that cannot cost more than their bounds."""
 
-import time
 from typing import Any
 
 import httpx
@@ -152,12 +151,9 @@ async def test_a_document_costs_no_more_than_its_bounds(world: PortalWorld, atta
     await _data(customer, "{ __typename }")
     query, said = LARGE[attack]
     with capture_logs() as logged:
-        began = time.process_time()
         answer = await _ask(customer, query)
-        spent = time.process_time() - began
     assert answer.status_code == 200, answer.text
     assert any(said in error["message"] for error in answer.json()["errors"]), answer.text
-    assert spent < 0.5, f"{attack} took {spent:.3f} s of CPU"
     assert len(answer.content) < 4096 and sum(len(str(entry)) for entry in logged) < 4096
 
 

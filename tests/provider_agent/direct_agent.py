@@ -17,16 +17,19 @@ from provider_agent.sandbox.choice import SandboxConfig, choose
 
 
 class DirectLauncher:
-    """Starts the minder itself. delay: seconds before it does, to be killed in."""
+    """Starts the minder itself. delay: seconds before it does, to be killed in; broken: a fault of ours instead."""
 
     state: PoolState = "ready"
 
-    def __init__(self, delay: float) -> None:
+    def __init__(self, delay: float, *, broken: bool) -> None:
         self._delay = delay
+        self._broken = broken
 
     async def launch(self, attempt_dir: Path, needs: Needs) -> None:
         del needs
         await asyncio.sleep(self._delay)
+        if self._broken:
+            raise RuntimeError("a fault of ours")
         await asyncio.to_thread(control.launch, attempt_dir)
 
     def adopt(self, needs: Needs) -> None:
@@ -40,6 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("state", type=Path)
     parser.add_argument("--launch-delay", type=float, default=0.0)
+    parser.add_argument("--launch-broken", action="store_true")
     parser.add_argument("--job-runtime", type=Path)
     parser.add_argument("--end-jobs", action="store_true")
     arguments = parser.parse_args()
@@ -56,7 +60,7 @@ def main() -> None:
             Options(wait_seconds=1.0, end_jobs_on_exit=arguments.end_jobs),
             gpus=gpus,
             sandbox=sandbox,
-            launcher=DirectLauncher(arguments.launch_delay),
+            launcher=DirectLauncher(arguments.launch_delay, broken=arguments.launch_broken),
             inventory=node_inventory(gpus, identity, folder.root, sandbox.kind),
         )
         asyncio.run(agent.run())

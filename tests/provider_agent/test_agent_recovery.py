@@ -61,6 +61,16 @@ def test_a_kill_between_the_decision_and_the_start_starts_it_once(
     assert bytes(far.attempts[attempt_id].log) == b"once\n"
 
 
+def test_a_fault_of_ours_before_the_start_ends_the_attempt_after_some_tries(
+    far: FarSide, joined: Callable[..., AgentProcess]
+) -> None:
+    joined().start("--launch-broken")
+    attempt_id = far.want("echo never")
+
+    assert far.exit_of(attempt_id, seconds=40).reason is Reason.FAILED_PROVIDER_LOST
+    assert bytes(far.attempts[attempt_id].log) == b""
+
+
 def test_a_running_job_survives_a_portal_that_is_gone(tmp_path: Path, on_state: Callable[[Path], AgentProcess]) -> None:
     portal = FarSide()
     with serving(portal):

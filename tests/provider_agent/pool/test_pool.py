@@ -14,7 +14,7 @@ import pytest
 
 from provider_agent.minder import control, layout, orders
 from provider_agent.minder.orders import Cause, Command, Order
-from provider_agent.pool import processes
+from provider_agent.pool import cluster, processes
 from provider_agent.pool.cluster import LaunchRefused, Mended, NoCapacity, Pool
 from provider_agent.pool.head import PoolConfig, PoolUnavailable
 
@@ -217,6 +217,19 @@ def test_a_killed_head_is_started_anew_with_the_running_jobs_in_its_books(node: 
     folder = node.order("exit 2")
     assert node.launch(folder, "GPU-a")
     node.run(node.pool.release(folder.name))
+    assert stopped_politely(running)
+
+
+def test_a_child_that_does_not_start_under_a_new_head_leaves_no_book_empty(
+    node: Node, running: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert node.kill("raylet") >= 1
+    with monkeypatch.context() as patch:
+        patch.setattr(cluster, "CHILD_START_SECONDS_MAX", 0.001)
+        with pytest.raises(PoolUnavailable, match="did not answer"):
+            node.run(node.pool.ensure_alive())
+    node.mend(Mended.POOL)
+    assert list(node.reserved()) == [running.name]
     assert stopped_politely(running)
 
 
