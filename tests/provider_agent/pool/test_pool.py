@@ -69,6 +69,13 @@ class Node:
                 assert care.lost == {}
                 return
 
+    def mend_once(self, what: Mended) -> None:
+        """Look until something was mended; a death takes a moment to be seen. Raises PoolUnavailable as the pool does."""
+        until = time.monotonic() + 30
+        while (care := self.run(self.pool.ensure_alive())).mended is Mended.NOTHING:
+            assert time.monotonic() < until
+        assert care.mended is what
+
     def processes(self) -> list[processes.PoolProcess]:
         head = self.pool.head
         assert head is not None
@@ -227,7 +234,7 @@ def test_a_child_that_does_not_start_under_a_new_head_leaves_no_book_empty(
     with monkeypatch.context() as patch:
         patch.setattr(cluster, "CHILD_START_SECONDS_MAX", 0.001)
         with pytest.raises(PoolUnavailable, match="did not answer"):
-            node.run(node.pool.ensure_alive())
+            node.mend_once(Mended.POOL)
     node.mend(Mended.POOL)
     assert list(node.reserved()) == [running.name]
     assert stopped_politely(running)
