@@ -28,7 +28,7 @@ class Ground:
     @cached_property
     def database(self) -> Database:
         url = self.settings.database_url.get_secret_value()
-        return Database(url, pool_size=self.settings.database_pool_size, wake=Waker(self.cache))
+        return Database(url, pool_size=self.settings.database_pool_size, wake=Waker(self.cache, self.settings.key("wake")))
 
     @cached_property
     def storage(self) -> Storage:
@@ -36,7 +36,7 @@ class Ground:
 
     @cached_property
     def usage_bus(self) -> UsageBus:
-        return connect_usage_bus(self.settings.usage_bus_url.get_secret_value())
+        return connect_usage_bus(self.settings)
 
     @cached_property
     def secrets(self) -> SecretBox:

@@ -21,6 +21,7 @@ class Settings(BaseSettings):
     broker_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     usage_bus_url: SecretStr = SecretStr("redis://127.0.0.1:6379/1")
     cache_url: SecretStr = SecretStr("redis://127.0.0.1:6379/2")
+    key_prefix: str = Field(default="gridbay", pattern=r"^[a-z][a-z0-9_-]{0,39}$")
     storage_url: str = "file:///var/lib/gridbay/storage"
     storage_public_url: str = "http://127.0.0.1:8081"
     solana_rpc_urls: Annotated[list[str], NoDecode] = ["http://127.0.0.1:8899"]
@@ -45,6 +46,10 @@ class Settings(BaseSettings):
     worker_pool: Literal["prefork", "threads"] = "prefork"
     worker_concurrency: int = Field(default=2, ge=1, le=64)
     log_level: str = "INFO"
+
+    def key(self, *parts: str) -> str:
+        """A key on a Redis or Valkey that may be shared: `gridbay:wake:scheduler.place`."""
+        return ":".join((self.key_prefix, *parts))
 
     @field_validator("solana_rpc_urls", mode="before")
     @classmethod

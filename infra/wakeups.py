@@ -10,7 +10,6 @@ import structlog
 from sqlalchemy.orm import Session
 
 log = structlog.get_logger(__name__)
-CHANNEL = "gridbay:wake"
 _KEY = "gridbay.topics"
 
 
@@ -28,11 +27,11 @@ def pending_topics(session: Session) -> set[str]:
 class Waker:
     """Tells topics through Redis pub/sub. A cache that is down costs its listeners a poll, never correctness."""
 
-    def __init__(self, client: redis.Redis) -> None:
-        self._client = client
+    def __init__(self, client: redis.Redis, channel: str) -> None:
+        self._client, self._channel = client, channel
 
     def __call__(self, topics: Iterable[str]) -> None:
         try:
-            self._client.publish(CHANNEL, "\n".join(sorted(topics)))
+            self._client.publish(self._channel, "\n".join(sorted(topics)))
         except redis.RedisError as error:
             log.warning("wake_failed", error=str(error))

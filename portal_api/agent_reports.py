@@ -4,15 +4,15 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import redis
 import structlog
 from pydantic import ValidationError
 
 from billing import usage
-from infra.bus.usage import UsageMessage
+from infra.bus.usage import BusUnavailable, UsageMessage
 from infra.ground import Ground
 from market.agent_api import AttemptStatus, Report, ReportAnswer
 from market.errors import Forbidden, MarketError, Unavailable
+from market.failpoints import failpoint
 from market.signing import REPORT_TAG, verify
 from portal_api.problems import Malformed
 from portal_api.threads import DatabaseThreads
@@ -47,7 +47,10 @@ class ReportBatches:
             accepted = attempts.report_many(session, [(report.node_id, report.statuses) for report in reports], now)
             node_ids = {report.node_id for report in reports}
             durable = {node_id: usage.durable_through(session, node_id) for node_id in sorted(node_ids)}
+            failpoint("api.reports.before_commit")
+        failpoint("api.reports.after_commit")
         refused = self._publish([report.usage for report in reports if report.usage is not None])
+        failpoint("api.reports.published")
         return [
             refused
             if refused is not None and report.usage is not None
@@ -60,7 +63,7 @@ class ReportBatches:
             return None
         try:
             self._base.usage_bus.publish(messages)
-        except (redis.RedisError, OSError) as error:
+        except BusUnavailable as error:
             log.warning("usage_bus_refused", reports=len(messages), error=str(error))
             return Unavailable("the usage bus does not take readings right now", remedy="send the report again")
         return None

@@ -49,7 +49,7 @@ class Portal:
 
     def __init__(self, base: Ground) -> None:
         self.base = base
-        self.topics = Topics(base.settings.cache_url.get_secret_value())
+        self.topics = Topics(base.settings.cache_url.get_secret_value(), base.settings.key("wake"))
         self.streams = StreamCounter()
         # One connection for each batcher, the rest for the threads: nobody ever waits for a connection.
         self.threads = DatabaseThreads(

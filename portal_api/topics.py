@@ -12,8 +12,6 @@ import redis
 import redis.asyncio
 import structlog
 
-from infra.wakeups import CHANNEL
-
 log = structlog.get_logger(__name__)
 BLIND_SECONDS = 1.0
 RETRY_SECONDS = 1.0
@@ -56,8 +54,8 @@ class Watch:
 class Topics:
     """Listens for as long as it runs. connected: wake-ups arrive at the moment. ending: nobody waits any more."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, url: str, channel: str) -> None:
+        self._url, self._channel = url, channel
         self._watches: dict[str, set[Watch]] = {}
         self._listening: asyncio.Task[None] | None = None
         self.connected = False
@@ -114,7 +112,7 @@ class Topics:
     async def _subscribed(self) -> None:
         client = redis.asyncio.Redis.from_url(self._url, socket_connect_timeout=5, health_check_interval=15)
         async with client, client.pubsub(ignore_subscribe_messages=True) as pubsub:
-            await pubsub.subscribe(CHANNEL)
+            await pubsub.subscribe(self._channel)
             self.connected = True
             self.wake(list(self._watches))
             while True:

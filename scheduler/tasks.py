@@ -21,7 +21,7 @@ def place() -> None:
     base = ground()
     # The relay asks again only once this key is gone; it goes before anything is read, so that no wish is lost.
     with contextlib.suppress(redis.RedisError):
-        base.cache.delete(f"wake:{PLACE}")
+        base.cache.delete(base.settings.key("wake", PLACE))
     rounds.run(base.database, base.clock, limit=base.settings.placement_round_max)
 
 

@@ -1,16 +1,17 @@
 """The usage consumer: signed reports from the usage bus into billing's rows."""
 
-import redis
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from billing import usage
 from gridbay.processes.signals import stop_event
-from infra.bus.usage import UsageMessage
+from infra.bus.usage import BusUnavailable, HandleLater, UsageMessage
+from infra.bus.usage.port import RETRY_SECONDS
 from infra.ground import Ground, ground
 from infra.logging import configure_logging
+from market.failpoints import failpoint
 
-RETRY_SECONDS = 1.0
 log = structlog.get_logger(__name__)
 
 
@@ -22,14 +23,20 @@ def main() -> None:
     while not stop.is_set():
         try:
             base.usage_bus.consume(lambda batch: merge(base, batch), stop)
-        except (redis.RedisError, SQLAlchemyError) as error:
-            log.warning("consumer_interrupted", error=str(error))
+        except BusUnavailable as error:
+            log.warning("consumer_interrupted", error=error.detail)
             stop.wait(RETRY_SECONDS)
+    base.usage_bus.close()
     base.database.dispose()
 
 
 def merge(base: Ground, batch: list[UsageMessage]) -> None:
-    """One batch in one transaction."""
+    """One batch in one transaction. Raises HandleLater while the database is away."""
     reports = [usage.SignedReport(message.node_id, message.received_at, message.body) for message in batch]
-    with base.database.transaction() as session:
-        usage.merge(session, reports, base.clock.now())
+    try:
+        with base.database.transaction() as session:
+            usage.merge(session, reports, base.clock.now())
+            failpoint("consumer.merged")
+        failpoint("consumer.committed")
+    except (OperationalError, InterfaceError, PoolTimeout) as error:
+        raise HandleLater(str(error)[:500]) from error

@@ -4,7 +4,7 @@ import redis
 
 from gridbay.processes.signals import stop_event
 from infra.bus.tasks import send
-from infra.ground import ground
+from infra.ground import Ground, ground
 from infra.logging import configure_logging
 from infra.outbox.relay import Relay, SendWake
 from infra.outbox.tasks import DELIVER
@@ -16,7 +16,7 @@ def main() -> None:
     """Relay until told to stop."""
     base = ground()
     configure_logging("relay", base.settings.log_level)
-    relay = Relay(base.database, base.clock, send_due=_send_due, send_wake=_merged(base.cache))
+    relay = Relay(base.database, base.clock, send_due=_send_due, send_wake=_merged(base))
     relay.run(stop_event())
     base.database.dispose()
 
@@ -25,12 +25,12 @@ def _send_due(subscriber: str, message_ids: list[int]) -> None:
     send(DELIVER, subscriber, message_ids)
 
 
-def _merged(cache: redis.Redis) -> SendWake:
+def _merged(base: Ground) -> SendWake:
     """A wake-up is sent only if none of its kind is on its way; the task clears the mark before it reads the truth."""
 
     def send_wake(task: str) -> None:
         try:
-            first = cache.set(f"wake:{task}", 1, nx=True, px=MERGE_MS)
+            first = base.cache.set(base.settings.key("wake", task), 1, nx=True, px=MERGE_MS)
         except redis.RedisError:
             first = True
         if first:

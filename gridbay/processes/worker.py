@@ -4,7 +4,7 @@ import structlog
 from celery.signals import worker_process_init
 
 from gridbay.processes.contexts import TASKS
-from infra.bus.tasks import QUEUES, app
+from infra.bus.tasks import app
 from infra.ground import ground
 from infra.logging import configure_logging
 
@@ -18,7 +18,7 @@ def main() -> None:
     log.info("working", task_modules=len(TASKS), pool=config.worker_pool)
     worker_process_init.connect(_after_fork)
     app.set_default()
-    arguments = ["worker", "--queues", ",".join(QUEUES), "--pool", config.worker_pool]
+    arguments = ["worker", "--pool", config.worker_pool]
     arguments += ["--concurrency", str(config.worker_concurrency), "--loglevel", "WARNING"]
     app.worker_main([*arguments, "--without-gossip", "--without-mingle", "--without-heartbeat"])
 

@@ -1,14 +1,15 @@
 """The Celery application of every process, and the one way to declare a task.
 
 A task is acknowledged after it ran and is given back when its worker dies, so it may run twice. On `redis://` the
-redelivery of a lost task is tuned to seconds; on `amqp://` queues are quorum queues with publisher confirms.
+redelivery of a lost task is tuned to seconds; on `amqp://` queues are quorum queues with publisher confirms. Every
+key, queue and exchange begins with the market's prefix, so that markets may share a server.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 from celery import Celery
-from kombu import Queue
+from kombu import Exchange, Queue
 
 from infra.settings import Settings, settings
 
@@ -18,38 +19,60 @@ PLACE_QUEUE = "scheduler.place"
 QUEUES = (DEFAULT_QUEUE, PLACE_QUEUE)
 TASK_SECONDS_MAX = 25
 VISIBILITY_SECONDS = 30
+CONFIRM_SECONDS = 10
+HEARTBEAT_SECONDS = 30
+# A sender outlives a connection that broke while it was idle, and gives up soon on a broker that is away: its rows
+# are sent again.
+PUBLISH_RETRY = {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.2}
 
 
 def create_app(config: Settings) -> Celery:
     """The application for the broker that the settings name."""
     broker = config.broker_url.get_secret_value()
-    quorum = {"x-queue-type": "quorum"} if broker.startswith("amqp") else {}
     app = Celery("gridbay", broker=broker)
     app.conf.update(
-        task_queues=[Queue(name, routing_key=name, queue_arguments=quorum) for name in QUEUES],
-        task_default_queue=DEFAULT_QUEUE,
+        task_queues=[_queue(config, name) for name in QUEUES],
+        task_default_queue=_queue(config, DEFAULT_QUEUE).name,
+        task_create_missing_queues=False,
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         task_ignore_result=True,
         task_soft_time_limit=TASK_SECONDS_MAX,
         task_serializer="json",
+        task_publish_retry_policy=PUBLISH_RETRY,
         accept_content=["json"],
         worker_prefetch_multiplier=1,
+        # Quorum queues know no global prefetch. No task has a countdown, so their delayed delivery is not used.
         worker_detect_quorum_queues=True,
+        worker_enable_remote_control=False,
         worker_hijack_root_logger=False,
         worker_send_task_events=False,
         broker_connection_retry_on_startup=True,
-        broker_transport_options=_transport_options(broker),
+        broker_heartbeat=HEARTBEAT_SECONDS,
+        broker_transport_options=_transport_options(config),
         timezone="UTC",
         beat_schedule={},
     )
     return app
 
 
-def _transport_options(broker: str) -> dict[str, Any]:
-    if broker.startswith("amqp"):
+def _is_amqp(config: Settings) -> bool:
+    return config.broker_url.get_secret_value().startswith("amqp")
+
+
+def _queue(config: Settings, name: str) -> Queue:
+    if not _is_amqp(config):
+        return Queue(name, routing_key=name)
+    exchange = Exchange(f"{config.key_prefix}.tasks", type="topic", durable=True)
+    arguments = {"x-queue-type": "quorum"}
+    return Queue(f"{config.key_prefix}.{name}", exchange, routing_key=name, durable=True, queue_arguments=arguments)
+
+
+def _transport_options(config: Settings) -> dict[str, Any]:
+    if _is_amqp(config):
         return {"confirm_publish": True}
     return {
+        "global_keyprefix": config.key(""),
         "visibility_timeout": VISIBILITY_SECONDS,
         "unacked_restore_interval": 1,
         "unacked_restore_throttle": 1,
@@ -59,6 +82,7 @@ def _transport_options(broker: str) -> dict[str, Any]:
 
 
 app = create_app(settings())
+_QUEUE_NAMES = {name: _queue(settings(), name).name for name in QUEUES}
 
 
 def task(name: str, *, queue: str = DEFAULT_QUEUE, every: float | None = None) -> Callable[[Callable[..., Any]], Any]:
@@ -67,7 +91,7 @@ def task(name: str, *, queue: str = DEFAULT_QUEUE, every: float | None = None) -
     def declare(function: Callable[..., Any]) -> Any:
         if every is not None:
             # An expired tick is worthless: the next one does the same.
-            options = {"queue": queue, "expires": max(every, 1.0)}
+            options = {**_delivery(queue), "expires": max(every, 1.0)}
             app.conf.beat_schedule[name] = {"task": name, "schedule": every, "options": options}
         return app.task(name=name)(function)
 
@@ -75,5 +99,9 @@ def task(name: str, *, queue: str = DEFAULT_QUEUE, every: float | None = None) -
 
 
 def send(name: str, *arguments: Any) -> None:
-    """Put a task on the broker by its name."""
-    app.send_task(name, args=arguments, queue=name if name in QUEUES else DEFAULT_QUEUE)
+    """Put a task on the broker by its name; returns once the broker has it."""
+    app.send_task(name, args=arguments, **_delivery(name if name in QUEUES else DEFAULT_QUEUE))
+
+
+def _delivery(queue: str) -> dict[str, Any]:
+    return {"queue": _QUEUE_NAMES[queue], "confirm_timeout": CONFIRM_SECONDS}

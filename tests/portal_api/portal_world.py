@@ -14,7 +14,6 @@ from fastapi import FastAPI
 
 from billing import capture, deposits, usage
 from billing.arrivals import Arrival
-from infra.bus.usage import STREAM
 from infra.ground import Ground
 from infra.outbox.delivery import claim, deliver
 from market.agent_api import SIGNATURE_HEADER, AttemptStatus, JoinRequest, Report
@@ -216,13 +215,13 @@ class PortalWorld:
 
     def bus_length(self) -> int:
         with self._bus() as client:
-            return int(client.xlen(STREAM))
+            return int(client.xlen(self.base.settings.key("usage")))
 
     def consume(self) -> None:
         """What the usage consumer does with what waits on the bus."""
         with self._bus() as client:
-            entries = client.xrange(STREAM)
-            client.delete(STREAM)
+            entries = client.xrange(self.base.settings.key("usage"))
+            client.delete(self.base.settings.key("usage"))
         reports = [
             usage.SignedReport(fields[b"node"].decode(), self.clock.now(), fields[b"body"]) for _, fields in entries
         ]

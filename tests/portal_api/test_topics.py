@@ -23,12 +23,12 @@ async def _connected(topics: Topics) -> None:
 
 def test_a_wake_up_reaches_its_waiters_and_nobody_else(valkey_url: str, cache: redis.Redis) -> None:
     async def scenario() -> None:
-        topics = Topics(valkey_url)
+        topics = Topics(valkey_url, "gridbay:wake")
         await _connected(topics)
         with topics.watch("job:1", "log:1") as mine, topics.watch("job:2") as other:
             other.event.clear()
             mine.event.clear()
-            Waker(cache)(["log:1", "node:9"])
+            Waker(cache, "gridbay:wake")(["log:1", "node:9"])
             assert await mine.wait(BOUND_SECONDS)
             assert not other.event.is_set()
         await topics.stop()
@@ -38,7 +38,7 @@ def test_a_wake_up_reaches_its_waiters_and_nobody_else(valkey_url: str, cache: r
 
 def test_what_is_told_between_watching_and_waiting_is_not_missed() -> None:
     async def scenario() -> None:
-        topics = Topics("redis://127.0.0.1:1")
+        topics = Topics("redis://127.0.0.1:1", "gridbay:wake")
         topics.connected = True
         with topics.watch("job:1") as watch:
             topics.wake(["job:1"])
@@ -51,7 +51,7 @@ def test_what_is_told_between_watching_and_waiting_is_not_missed() -> None:
 
 
 def test_a_watch_that_is_left_leaves_nothing_behind() -> None:
-    topics = Topics("redis://127.0.0.1:1")
+    topics = Topics("redis://127.0.0.1:1", "gridbay:wake")
     with topics.watch("job:1"), topics.watch("job:1", "job:2"):
         assert set(topics._watches) == {"job:1", "job:2"}
     assert topics._watches == {}
@@ -61,7 +61,7 @@ def test_without_the_cache_a_waiter_looks_again_soon() -> None:
     async def scenario() -> None:
         with socket.create_server(("127.0.0.1", 0)) as closed:
             port = closed.getsockname()[1]
-        topics = Topics(f"redis://127.0.0.1:{port}")
+        topics = Topics(f"redis://127.0.0.1:{port}", "gridbay:wake")
         topics.start()
         with topics.watch("job:1") as watch:
             began = time.monotonic()

@@ -40,11 +40,11 @@ def test_place_takes_the_merged_wish_away_and_places_what_is_queued(ground: Simp
         world = World(session, ground.clock)
         world.node()
         job_id = world.job()
-    ground.cache.set("wake:scheduler.place", "1")
+    ground.cache.set("gridbay:wake:scheduler.place", "1")
     for _ in range(2):
         tasks.place()
         assert state(ground.database, job_id) == (JobState.PLACED, Reason.PLACED)
-    assert ground.cache.get("wake:scheduler.place") is None
+    assert ground.cache.get("gridbay:wake:scheduler.place") is None
 
 
 def test_place_works_without_its_cache(ground: SimpleNamespace) -> None:
