@@ -17,6 +17,7 @@ from billing.chains.transactions import SignedTransaction, memo_anchor, payout_b
 from billing.custody import Custody
 from infra.database import Database
 from market.clock import Clock
+from market.failpoints import failpoint
 
 log = structlog.get_logger(__name__)
 _SENDER = 0x67726964_0002
@@ -109,8 +110,10 @@ class Settler:
             return
         with self._database.transaction() as session:
             stored = batches.sign(session, batch, signed, blockhash.last_valid_block_height, self._clock.now())
+        failpoint("settlement.signed")
         if stored:
             self._chain.send(signed.wire)
+            failpoint("settlement.sent")
 
     def _signed(self, batch: Batch, blockhash: str) -> SignedTransaction:
         if not batch.payments:

@@ -6,6 +6,7 @@ from billing import audit, capture, custody, deposit_watch, epochs, renewals
 from billing.settlement import Settler
 from infra.bus.tasks import task
 from infra.ground import ground
+from market.failpoints import failpoint
 
 log = structlog.get_logger(__name__)
 
@@ -24,6 +25,8 @@ def capture_windows() -> None:
     base = ground()
     with base.database.transaction() as session:
         capture.capture_due(session, base.clock.now())
+        failpoint("billing.captured")
+    failpoint("billing.capture.committed")
 
 
 @task("billing.close_epoch", every=15)

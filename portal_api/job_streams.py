@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from market.customer_api import JobView, LogLine
 from market.errors import InvalidInput, Unauthenticated
+from market.failpoints import failpoint
 from portal_api import customer_jobs
 from portal_api.portal import Portal
 from portal_api.streams import KEEPALIVE, KEEPALIVE_SECONDS, LOOK_AGAIN_SECONDS, frame, opening
@@ -75,6 +76,7 @@ async def follow_log(
             if read is not None:
                 line, place = read
                 yield frame("log", line.model_dump_json(), place.event_id)
+                failpoint("api.stream.mid")
                 spoke_at = time.monotonic()
             elif (over or not wait) and place.attempt_number < len(job.attempts):
                 place = LogPlace(place.attempt_number + 1, 0)

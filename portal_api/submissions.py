@@ -13,6 +13,7 @@ from billing.windows import Limits, Rate, next_window
 from infra.ground import Ground
 from market.customer_api import PlanView, SubmitRequest
 from market.errors import FieldError, InvalidInput, MarketError
+from market.failpoints import failpoint
 from market.ids import new_id
 from market.resources import Unit
 from market.specs import InvalidSpec, JobSpec, parse_job_spec
@@ -90,6 +91,8 @@ class SubmissionBatches:
             idempotency.remember(
                 session, [(intent, answer) for intent, answer in answers if isinstance(answer, Answered)], now
             )
+            failpoint("api.submit.before_commit")
+        failpoint("api.submit.after_commit")
         return [_outcome(item, verdict, made, fresh) for item, verdict in zip(submissions, verdicts, strict=True)]
 
     def _make(

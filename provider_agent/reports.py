@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from market.agent_api import AttemptStatus, Report, ReportAnswer
+from market.failpoints import failpoint
 from provider_agent.conversation import Conversation, Refused, Unreachable
 from provider_agent.pacing import Backoff
 from provider_agent.spool import Spool
@@ -75,6 +76,7 @@ class Reports:
                 statuses_only = not statuses_only
                 await asyncio.sleep(backoff.next_seconds())
                 continue
+            failpoint("agent.report.sent")
             backoff.reset()
             statuses_only = False
             self._take(report, answer)

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from market.canonical import canonical_json
+from market.failpoints import failpoint
 from market.readings import COUNTER_MAX, GENESIS, Reading
 from provider_agent.durable import write_atomically
 from provider_agent.minder.layout import boot_id
@@ -138,6 +139,7 @@ class Stream:
         self._write(line)
         self._size += len(line)
         self.last = reading
+        failpoint("agent.spooled")
         return reading
 
     def unsent(self, limit: int) -> list[Reading]:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from infra.database import Database
 from infra.outbox import publish, wake
 from market.clock import Clock
+from market.failpoints import failpoint
 from market.ids import new_id
 from market.messages import AttemptPlaced
 from market.resources import GpuRequest
@@ -64,6 +65,8 @@ def run(database: Database, clock: Clock, *, limit: int, seconds_max: float = RU
             late = time.monotonic() - started > seconds_max
             if outcome.last is not None and late:
                 wake(session, PLACE)
+            failpoint("scheduler.round.published")
+        failpoint("scheduler.round.committed")
         placed += outcome.placed
         last = outcome.last
         if last is None or late:
@@ -73,12 +76,14 @@ def run(database: Database, clock: Clock, *, limit: int, seconds_max: float = RU
 def place(session: Session, now: datetime, *, limit: int, seed: str, after: Place | None = None) -> Round:
     """One round over at most `limit` funded jobs from that place in the queue on, oldest first."""
     session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ROUND_LOCK})
+    failpoint("scheduler.round.begun")
     queued = _queued(session, limit, after)
     if not queued:
         return Round(0, 0, None)
     jobs = {job.id: job for job in queued}
     snapshot = snapshots.load(session)
     choice = choose(snapshot, [_request(job) for job in queued], seed)
+    failpoint("scheduler.round.decided")
     placed = _apply(session, jobs, choice.decisions, now)
     _explain(session, jobs, choice.unplaced, len(snapshot.offers))
     last = queued[-1]
@@ -130,6 +135,7 @@ def _apply(session: Session, jobs: dict[str, Job], decisions: Sequence[Decision]
     if batch.attempts:
         session.execute(insert(Attempt), batch.attempts)
     leases.grant(session, nodes, batch.grants, now)
+    failpoint("scheduler.round.granted")
     publish(session, *batch.messages)
     if len(sound) < len(decisions):
         log.info("placements_dropped", count=len(decisions) - len(sound))

@@ -12,6 +12,7 @@ from infra.database import Database
 from infra.outbox.subscriptions import NotReady, handler
 from infra.outbox.tables import Delivery, OutboxMessage
 from market.clock import Clock
+from market.failpoints import failpoint
 from market.messages import message_type
 
 log = structlog.get_logger(__name__)
@@ -57,6 +58,8 @@ def deliver(database: Database, clock: Clock, due: Sequence[Due]) -> None:
         try:
             with database.transaction() as session:
                 _run(session, item, clock.now())
+                failpoint("outbox.handled")
+            failpoint("outbox.delivered")
         except NotReady:
             _note(database, item, clock.now(), error=None)
         except Exception as error:

@@ -15,6 +15,7 @@ from infra.database import Database
 from infra.outbox.delivery import CLAIM_MAX, Due, claim
 from infra.outbox.publishing import OUTBOX_CHANNEL, WAKE_CHANNEL
 from market.clock import Clock
+from market.failpoints import failpoint
 
 log = structlog.get_logger(__name__)
 SWEEP_SECONDS = 1.0
@@ -46,10 +47,12 @@ class Relay:
         while True:
             with self._database.transaction() as session:
                 due = claim(session, self._clock.now())
+            failpoint("relay.claimed")
             for subscriber, items in groupby(
                 sorted(due, key=lambda item: item.subscriber), lambda item: item.subscriber
             ):
                 self._send_due(subscriber, [item.message_id for item in items])
+            failpoint("relay.sent")
             sent += len(due)
             if len(due) < CLAIM_MAX:
                 return sent
