@@ -162,8 +162,9 @@ class Chain(Protocol):
     def is_expired_everywhere(self, signature: str, last_valid_block_height: int) -> bool:
         """Whether this transaction can be proven never to land: only then may its payouts be signed again.
 
-        True only if at every RPC the finalized block height has passed `last_valid_block_height` and, asked after
-        that, the signature is in no history. One RPC that does not answer raises ChainUnavailable.
+        True only if at two RPCs at least (at the only one, where there is one) the finalized block height has passed
+        `last_valid_block_height` and, asked after that, the signature is in no history, and if none of the others
+        says otherwise. Raises ChainUnavailable while too few of them answer.
         """
         ...
 

@@ -15,6 +15,7 @@ from solana.rpc.jsonrpc import JsonRpcErrorCode, JsonRpcRequest, SolanaJsonRpcEr
 from solders.transaction import VersionedTransaction
 
 from billing.chains import answers
+from billing.chains.faces import Faces
 from billing.chains.port import (
     ADDRESS_PAGE_MAX,
     STATUSES_MAX,
@@ -53,7 +54,7 @@ logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 
 class SolanaChain:
-    """Reads and writes go to the first URL; what must hold everywhere is asked of all of them.
+    """Reads go to one face and fail over to the next, sends go to all; what is not there, two must say.
 
     Each call runs its own event loop and client, which leaves nothing behind for a forked worker to inherit; it must
     not be made from a thread that runs an event loop.
@@ -66,29 +67,33 @@ class SolanaChain:
         for url in urls:
             if urlsplit(url).scheme not in ("http", "https"):
                 raise ValueError(f"a Solana RPC URL begins with http:// or https://: {_host(url)}")
-        self._urls = tuple(urls)
+        self._faces = Faces(urls)
         self._timeout = timeout
 
     def latest_blockhash(self) -> Blockhash:
-        answer = self._ask_first("getLatestBlockhash", [_CONFIRMED], answers.BLOCKHASH).value
+        answer = self._ask_one("getLatestBlockhash", [_CONFIRMED], answers.BLOCKHASH).value
         return Blockhash(answer.blockhash, answer.last_valid_block_height)
 
     def finalized_block_height(self) -> int:
-        return self._ask_first("getBlockHeight", [_FINALIZED], answers.NUMBER)
+        return self._ask_one("getBlockHeight", [_FINALIZED], answers.NUMBER)
 
     def send(self, wire: bytes) -> str:
         signature = str(VersionedTransaction.from_bytes(wire).signatures[0])
         # Without preflight: the outcome is read from the status, and what was sent before is no error.
         options = {"encoding": "base64", "skipPreflight": True}
-        answered = self._ask_first("sendTransaction", [_base64(wire), options], answers.TEXT)
-        with _reading(self._urls[0], "sendTransaction"):
-            if answered != signature:
-                raise ValueError(f"it is about {answered}, not {signature}")
-        return signature
+
+        async def tell(url: str) -> str:
+            answered = await self._ask(url, "sendTransaction", [_base64(wire), options], answers.TEXT)
+            with _reading(url, "sendTransaction"):
+                if answered != signature:
+                    raise ValueError(f"it is about {answered}, not {signature}")
+            return signature
+
+        return asyncio.run(self._faces.all(tell))
 
     def simulate(self, wire: bytes) -> Simulation:
         options = {"encoding": "base64", "replaceRecentBlockhash": True} | _CONFIRMED
-        answer = self._ask_first("simulateTransaction", [_base64(wire), options], answers.SIMULATION).value
+        answer = self._ask_one("simulateTransaction", [_base64(wire), options], answers.SIMULATION).value
         return Simulation(answers.failure(answer.err), tuple(answer.logs or ()), answer.units_consumed)
 
     def signature_statuses(self, signatures: Sequence[str]) -> list[SignatureStatus]:
@@ -96,7 +101,7 @@ class SolanaChain:
             raise ValueError(f"{len(signatures)} signatures in one call: at most {STATUSES_MAX}")
         if not signatures:
             return []
-        return asyncio.run(self._statuses(self._urls[0], signatures))
+        return asyncio.run(self._faces.one(lambda url: self._statuses(url, signatures)))
 
     def is_expired_everywhere(self, signature: str, last_valid_block_height: int) -> bool:
         async def expired_at(url: str) -> bool:
@@ -106,16 +111,7 @@ class SolanaChain:
             (status,) = await self._statuses(url, [signature])
             return status.state == SignatureState.UNKNOWN
 
-        async def everywhere() -> list[bool | BaseException]:
-            return await asyncio.gather(*(expired_at(url) for url in self._urls), return_exceptions=True)
-
-        verdicts = asyncio.run(everywhere())
-        if any(verdict is False for verdict in verdicts):
-            return False
-        for verdict in verdicts:
-            if isinstance(verdict, BaseException):
-                raise verdict
-        return True
+        return asyncio.run(self._faces.agree(expired_at))
 
     def signatures_for_address(
         self, address: str, *, until: str | None = None, before: str | None = None, limit: int = ADDRESS_PAGE_MAX
@@ -124,30 +120,38 @@ class SolanaChain:
             raise ValueError(f"a page of {limit} signatures: 1 to {ADDRESS_PAGE_MAX}")
         options: dict[str, Any] = {"limit": limit} | _FINALIZED
         options |= {name: at for name, at in (("until", until), ("before", before)) if at is not None}
-        lines = self._ask_first("getSignaturesForAddress", [address, options], answers.LINES)
+        lines = self._ask_one("getSignaturesForAddress", [address, options], answers.LINES)
         return [line.line() for line in lines]
 
     def read_transaction(self, signature: str) -> ChainTransaction | None:
         version = {"maxSupportedTransactionVersion": TRANSACTION_VERSION_MAX}
         options = {"encoding": "base64"} | version | _FINALIZED
-        answer = self._ask_first("getTransaction", [signature, options], answers.TRANSACTION)
-        if answer is None:
-            return None
-        with _reading(self._urls[0], "getTransaction"):
-            transaction = answer.read()
-            if transaction.signature != signature:
-                raise ValueError(f"it is about {transaction.signature}, not {signature}")
-        return transaction
+
+        async def read_at(url: str) -> ChainTransaction | None:
+            answer = await self._ask(url, "getTransaction", [signature, options], answers.TRANSACTION)
+            if answer is None:
+                return None
+            with _reading(url, "getTransaction"):
+                transaction = answer.read()
+                if transaction.signature != signature:
+                    raise ValueError(f"it is about {transaction.signature}, not {signature}")
+            return transaction
+
+        return asyncio.run(self._faces.one(read_at))
 
     def token_balance(self, owner: str, mint: str) -> int:
         options = {"encoding": "base64"} | _FINALIZED
         address = associated_token_address(owner, mint)
-        account = self._ask_first("getAccountInfo", [address, options], answers.ACCOUNT).value
-        with _reading(self._urls[0], "getAccountInfo"):
-            return 0 if account is None else account.token_amount()
+
+        async def read_at(url: str) -> int:
+            account = (await self._ask(url, "getAccountInfo", [address, options], answers.ACCOUNT)).value
+            with _reading(url, "getAccountInfo"):
+                return 0 if account is None else account.token_amount()
+
+        return asyncio.run(self._faces.one(read_at))
 
     def sol_balance(self, address: str) -> int:
-        return self._ask_first("getBalance", [address, _FINALIZED], answers.BALANCE).value
+        return self._ask_one("getBalance", [address, _FINALIZED], answers.BALANCE).value
 
     async def _statuses(self, url: str, signatures: Sequence[str]) -> list[SignatureStatus]:
         params = [list(signatures), _SEARCH_HISTORY]
@@ -160,8 +164,8 @@ class SolanaChain:
                 for signature, answer in zip(signatures, found, strict=True)
             ]
 
-    def _ask_first(self, method: str, params: list[Any], answer: TypeAdapter[T]) -> T:
-        return asyncio.run(self._ask(self._urls[0], method, params, answer))
+    def _ask_one(self, method: str, params: list[Any], answer: TypeAdapter[T]) -> T:
+        return asyncio.run(self._faces.one(lambda url: self._ask(url, method, params, answer)))
 
     async def _ask(self, url: str, method: str, params: list[Any], answer: TypeAdapter[T]) -> T:
         request = JsonRpcRequest(method=method, params=params)

@@ -26,34 +26,57 @@ HEARTBEAT_SECONDS = 30
 PUBLISH_RETRY = {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.2}
 
 
-def create_app(config: Settings) -> Celery:
-    """The application for the broker that the settings name."""
-    broker = config.broker_url.get_secret_value()
-    app = Celery("gridbay", broker=broker)
-    app.conf.update(
-        task_queues=[_queue(config, name) for name in QUEUES],
-        task_default_queue=_queue(config, DEFAULT_QUEUE).name,
-        task_create_missing_queues=False,
-        task_acks_late=True,
-        task_reject_on_worker_lost=True,
-        task_ignore_result=True,
-        task_soft_time_limit=TASK_SECONDS_MAX,
-        task_serializer="json",
-        task_publish_retry_policy=PUBLISH_RETRY,
-        accept_content=["json"],
-        worker_prefetch_multiplier=1,
-        # Quorum queues know no global prefetch. No task has a countdown, so their delayed delivery is not used.
-        worker_detect_quorum_queues=True,
-        worker_enable_remote_control=False,
-        worker_hijack_root_logger=False,
-        worker_send_task_events=False,
-        broker_connection_retry_on_startup=True,
-        broker_heartbeat=HEARTBEAT_SECONDS,
-        broker_transport_options=_transport_options(config),
-        timezone="UTC",
-        beat_schedule={},
-    )
-    return app
+class Broker:
+    """The Celery application for the broker that the settings name, and what may be done with it."""
+
+    def __init__(self, config: Settings) -> None:
+        self._queues = {name: _queue(config, name) for name in QUEUES}
+        self.app = Celery("gridbay", broker=config.broker_url.get_secret_value())
+        self.app.conf.update(
+            task_queues=list(self._queues.values()),
+            task_default_queue=self._queues[DEFAULT_QUEUE].name,
+            task_create_missing_queues=False,
+            task_acks_late=True,
+            task_reject_on_worker_lost=True,
+            task_ignore_result=True,
+            task_soft_time_limit=TASK_SECONDS_MAX,
+            task_serializer="json",
+            task_publish_retry_policy=PUBLISH_RETRY,
+            accept_content=["json"],
+            worker_prefetch_multiplier=1,
+            # Quorum queues know no global prefetch. No task has a countdown, so their delayed delivery is not used.
+            worker_detect_quorum_queues=True,
+            worker_enable_remote_control=False,
+            worker_hijack_root_logger=False,
+            worker_send_task_events=False,
+            broker_connection_retry_on_startup=True,
+            broker_heartbeat=HEARTBEAT_SECONDS,
+            broker_transport_options=_transport_options(config),
+            timezone="UTC",
+            beat_schedule={},
+        )
+
+    def task(
+        self, name: str, *, queue: str = DEFAULT_QUEUE, every: float | None = None
+    ) -> Callable[[Callable[..., Any]], Any]:
+        """Declare a Celery task. every: seconds between runs by beat, for tasks that read the truth themselves."""
+
+        def declare(function: Callable[..., Any]) -> Any:
+            if every is not None:
+                # An expired tick is worthless: the next one does the same.
+                options = {**self._delivery(queue), "expires": max(every, 1.0)}
+                self.app.conf.beat_schedule[name] = {"task": name, "schedule": every, "options": options}
+            return self.app.task(name=name)(function)
+
+        return declare
+
+    def send(self, name: str, *arguments: Any) -> None:
+        """Put a task on the broker by its name; returns once the broker has it."""
+        queue = name if name in self._queues else DEFAULT_QUEUE
+        self.app.send_task(name, args=arguments, **self._delivery(queue))
+
+    def _delivery(self, queue: str) -> dict[str, Any]:
+        return {"queue": self._queues[queue].name, "confirm_timeout": CONFIRM_SECONDS}
 
 
 def _is_amqp(config: Settings) -> bool:
@@ -81,27 +104,5 @@ def _transport_options(config: Settings) -> dict[str, Any]:
     }
 
 
-app = create_app(settings())
-_QUEUE_NAMES = {name: _queue(settings(), name).name for name in QUEUES}
-
-
-def task(name: str, *, queue: str = DEFAULT_QUEUE, every: float | None = None) -> Callable[[Callable[..., Any]], Any]:
-    """Declare a Celery task. every: seconds between runs by beat, for tasks that read the truth themselves."""
-
-    def declare(function: Callable[..., Any]) -> Any:
-        if every is not None:
-            # An expired tick is worthless: the next one does the same.
-            options = {**_delivery(queue), "expires": max(every, 1.0)}
-            app.conf.beat_schedule[name] = {"task": name, "schedule": every, "options": options}
-        return app.task(name=name)(function)
-
-    return declare
-
-
-def send(name: str, *arguments: Any) -> None:
-    """Put a task on the broker by its name; returns once the broker has it."""
-    app.send_task(name, args=arguments, **_delivery(name if name in QUEUES else DEFAULT_QUEUE))
-
-
-def _delivery(queue: str) -> dict[str, Any]:
-    return {"queue": _QUEUE_NAMES[queue], "confirm_timeout": CONFIRM_SECONDS}
+_broker = Broker(settings())
+app, task, send = _broker.app, _broker.task, _broker.send

@@ -1,6 +1,5 @@
 """The HTTP face of local storage: signed PUT and GET, streamed, in a process of its own beside the portal."""
 
-import mimetypes
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import quote
@@ -12,6 +11,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from infra.storage.local import LocalStorage
+from infra.storage.port import media_type
 from market.clock import Clock
 
 
@@ -23,14 +23,14 @@ def create_storage_app(storage: LocalStorage, clock: Clock) -> Starlette:
         allowed = _allowed(storage, clock, "PUT", key, request)
         if allowed is None:
             return _refused()
-        limit = int(allowed["max"])
-        if int(request.headers.get("content-length") or 0) > limit:
-            return _too_large(limit)
+        size = int(allowed["size"])
+        if request.headers.get("content-length", str(size)) != str(size):
+            return _wrong_size(size)
         try:
-            taken = await _receive(storage, key, request.stream(), limit)
+            taken = await _receive(storage, key, request.stream(), size)
         except ClientDisconnect:
             return PlainTextResponse("the upload broke off; send it again\n", status_code=400)
-        return Response(status_code=204) if taken else _too_large(limit)
+        return Response(status_code=204) if taken else _wrong_size(size)
 
     async def get(request: Request) -> Response:
         key = request.path_params["key"]
@@ -62,15 +62,17 @@ def _allowed(storage: LocalStorage, clock: Clock, method: str, key: str, request
         return None
 
 
-async def _receive(storage: LocalStorage, key: str, chunks: AsyncIterator[bytes], limit: int) -> bool:
-    """Whether the whole of the upload was taken; one that is too large leaves nothing behind."""
+async def _receive(storage: LocalStorage, key: str, chunks: AsyncIterator[bytes], expected: int) -> bool:
+    """Whether the upload was taken; one of another size leaves nothing behind."""
     size = 0
     with storage.incoming(key) as part:
         async for chunk in chunks:
             size += len(chunk)
-            if size > limit:
+            if size > expected:
                 return False
             await anyio.to_thread.run_sync(part.write_bytes, chunk)
+        if size != expected:
+            return False
         await anyio.to_thread.run_sync(part.keep)
     return True
 
@@ -79,8 +81,7 @@ def _download(path: Path, filename: str | None) -> Response:
     # A customer's file is never shown by the browser as a page of ours.
     disposition = f"attachment; filename*=UTF-8''{quote(filename or path.name)}"
     headers = {"Content-Disposition": disposition, "X-Content-Type-Options": "nosniff"}
-    media_type = mimetypes.guess_type(filename or path.name)[0] or "application/octet-stream"
-    return FileResponse(path, headers=headers, media_type=media_type)
+    return FileResponse(path, headers=headers, media_type=media_type(filename or path.name))
 
 
 def _refused() -> Response:
@@ -89,5 +90,5 @@ def _refused() -> Response:
     )
 
 
-def _too_large(limit: int) -> Response:
-    return PlainTextResponse(f"more than the {limit} bytes this URL takes\n", status_code=413)
+def _wrong_size(size: int) -> Response:
+    return PlainTextResponse(f"this URL takes an upload of exactly {size} bytes\n", status_code=413)

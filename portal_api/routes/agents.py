@@ -30,10 +30,11 @@ from portal_api.agent_polls import Desire, Poll
 from portal_api.agent_reports import CheckedReport, parse_report
 from portal_api.identity.principals import SignedInAgent, SignedInJoiner
 from portal_api.portal import Portal, PortalDep
+from portal_api.strictness import StrictRoute
 from scheduler import logs, nodes, outputs
 from scheduler.nodes import Heartbeat
 
-router = APIRouter(prefix="/agent/v1", tags=["agent"])
+router = APIRouter(route_class=StrictRoute, prefix="/agent/v1", tags=["agent"])
 
 
 def _raw(media_type: str, schema: dict[str, object]) -> dict[str, object]:
@@ -123,7 +124,7 @@ async def declare_outputs(
         lambda session: outputs.declare(session, storage, agent.node_id, attempt_id, request.files, now)
     )
     sizes = {file.path: file.size_bytes for file in request.files}
-    uploads = [Upload(path=path, url=storage.upload_url(key, max_bytes=sizes[path], now=now)) for path, key in missing]
+    uploads = [Upload(path=path, url=storage.upload_url(key, size_bytes=sizes[path], now=now)) for path, key in missing]
     return OutputsAnswer(uploads=uploads)
 
 

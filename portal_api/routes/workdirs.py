@@ -5,9 +5,10 @@ from fastapi import APIRouter
 from market.customer_api import WorkdirAnswer, WorkdirRequest
 from portal_api.identity.principals import JobWriter
 from portal_api.portal import PortalDep
+from portal_api.strictness import StrictRoute
 from scheduler import workdirs
 
-router = APIRouter(prefix="/v1/workdirs", tags=["jobs"])
+router = APIRouter(route_class=StrictRoute, prefix="/v1/workdirs", tags=["jobs"])
 
 
 @router.post("")
@@ -19,5 +20,5 @@ async def declare_workdir(portal: PortalDep, member: JobWriter, request: Workdir
             session, storage, member.organization_id, request.sha256, request.size_bytes, now
         )
     )
-    url = storage.upload_url(key, max_bytes=request.size_bytes, now=now) if key is not None else None
+    url = storage.upload_url(key, size_bytes=request.size_bytes, now=now) if key is not None else None
     return WorkdirAnswer(sha256=request.sha256, upload_url=url)

@@ -43,7 +43,7 @@ class ValkeyUsageBus:
 
     def publish(self, messages: Sequence[UsageMessage]) -> None:
         with _asking():
-            if cast(int, self._client.xlen(self.stream)) + len(messages) > self._length_max:
+            if self._client.xlen(self.stream) + len(messages) > self._length_max:
                 raise BusUnavailable(f"the usage bus is full: {self._length_max} messages wait to be billed")
             pipeline = self._client.pipeline(transaction=False)
             for message in messages:
@@ -61,11 +61,11 @@ class ValkeyUsageBus:
 
     def waiting(self) -> int:
         with _asking():
-            return cast(int, self._client.xlen(self.stream))
+            return self._client.xlen(self.stream)
 
     def parked(self) -> int:
         with _asking():
-            return cast(int, self._client.xlen(self.parked_stream))
+            return self._client.xlen(self.parked_stream)
 
     def close(self) -> None:
         self._client.close()
