@@ -16,7 +16,8 @@ from billing.custody import Custody
 from billing.tables.deposits import DepositCreditRow, DepositRow
 from infra.outbox import publish, wake
 from infra.wakeups import after_commit
-from market.errors import Kind, MarketError, NotFound
+from market.error_codes import Kind
+from market.errors import MarketError, NotFound
 from market.ids import new_id
 from market.messages import DepositCredited
 from market.money import format_usdc

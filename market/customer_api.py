@@ -214,8 +214,19 @@ class IdentityView(_View):
     scopes: list[str]
 
 
+class Fault(_View):
+    """One place of an input that is wrong; see market.errors.FieldError."""
+
+    pointer: str = ""
+    detail: str = ""
+    code: str = Field(default="invalid", description="one of the field codes of /errors")
+    suggestion: str = Field(default="", description="what was probably meant; empty if nothing is near")
+    source: str = Field(default="body", description="body, query, path or header")
+    parameter: str = Field(default="", description="its name, where the source is not the body")
+
+
 class Problem(_View):
-    """RFC 9457. code is stable; errors name the places in the input."""
+    """RFC 9457. type leads to what the code means; code is stable; errors name the places in the input."""
 
     type: str
     title: str
@@ -223,4 +234,5 @@ class Problem(_View):
     detail: str
     code: str
     remedy: str = ""
-    errors: list[dict[str, str]] = []
+    errors: list[Fault] = []
+    request_id: str = Field(default="", description="the market's number of the request, for its operator")

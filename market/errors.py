@@ -2,50 +2,43 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
-
-class Kind(StrEnum):
-    """What sort of refusal it is; one table in portal_api maps kinds to statuses."""
-
-    INVALID = "invalid"
-    NOT_YET = "not_yet"
-    UNAUTHENTICATED = "unauthenticated"
-    FORBIDDEN = "forbidden"
-    NOT_FOUND = "not_found"
-    CONFLICT = "conflict"
-    STALE = "stale"
-    NO_FUNDS = "no_funds"
-    TOO_LARGE = "too_large"
-    TOO_MANY = "too_many"
-    UNAVAILABLE = "unavailable"
+from market.error_codes import Kind, usual_remedy
 
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
     """One thing that is wrong with an input.
 
-    pointer: RFC 6901 JSON pointer into the input ("" is the whole of it); detail: what is wrong and how to mend it.
+    pointer: RFC 6901 JSON pointer into the body ("" is the whole of it); detail: what is wrong and how to mend it;
+    code: one of error_codes.FIELD_CODES; suggestion: what was probably meant, to stand in place of what is there;
+    source: body, query, path or header; parameter: its name, where the source is not the body.
     """
 
     pointer: str
     detail: str
+    code: str = "invalid"
+    suggestion: str = ""
+    source: str = "body"
+    parameter: str = ""
 
 
 class MarketError(Exception):
     """A refusal that a person can act on.
 
-    code: stable and machine readable, such as "insufficient_funds"; detail: what happened, in a sentence;
-    remedy: what to do about it ("" when the detail says it); errors: the places in the input, if it was the input.
+    code: stable and machine readable, one of error_codes.CODES; detail: what happened, in a sentence; remedy: what to
+    do about it (the code's usual one unless given); errors: the places in the input, if it was the input;
+    request_id: the market's number of the request that was refused, "" for what was refused here.
     """
 
     kind: Kind = Kind.INVALID
-    code: str = "invalid"
+    code: str = "invalid_input"
+    request_id: str = ""
 
     def __init__(self, detail: str, *, remedy: str = "", errors: Sequence[FieldError] = ()) -> None:
         super().__init__(detail)
         self.detail = detail
-        self.remedy = remedy
+        self.remedy = remedy or usual_remedy(self.code)
         self.errors = tuple(errors)
 
 

@@ -38,4 +38,4 @@ def new_id(prefix: Prefix) -> str:
 
 def is_id(text: str, prefix: Prefix) -> bool:
     """Whether the text has the form of an identifier of that kind."""
-    return text.startswith(f"{prefix}_") and _PATTERN.match(text) is not None
+    return text.startswith(f"{prefix}_") and _PATTERN.fullmatch(text) is not None

@@ -10,7 +10,7 @@ BASIS_POINTS = 10_000
 MICROUSD_MAX = 2**53 - 1
 """The largest amount anywhere: it survives JSON readers that hold numbers as doubles."""
 
-_DECIMAL = re.compile(r"^(\d{1,10})(?:\.(\d{1,6}))?$")
+_DECIMAL = re.compile(r"^(\d{1,10})(?:\.(\d{1,6}))?$", re.ASCII)
 
 
 def parse_usdc(text: str | int | float) -> int:

@@ -24,7 +24,8 @@ CPU_MILLI_MAX = 4096 * 1000
 NOMINAL_LOW, NOMINAL_HIGH = 94, 113
 """Percent of the nominal size that cards sold under it report: an "80GB" H100 has 85.5e9 bytes, a "24GB" A10 24.1e9."""
 
-_SIZE = re.compile(r"^(\d{1,12}(?:\.\d{1,3})?)\s*([KMGT]i?B|B)?$", re.IGNORECASE)
+_SIZE = re.compile(r"^(\d{1,12}(?:\.\d{1,3})?)\s*([KMGT]i?B|B)?$", re.IGNORECASE | re.ASCII)
+_CPU = re.compile(r"^(\d{1,7})m$|^(\d{1,5}(?:\.\d{1,3})?)$", re.ASCII)
 _MODEL = re.compile(r"^[A-Za-z][A-Za-z0-9][A-Za-z0-9 _-]{0,38}$")
 
 
@@ -90,7 +91,7 @@ def parse_size(text: str | int) -> int:
 def parse_cpu(text: str | int | float) -> int:
     """Thousandths of a CPU of 2, 0.5 or "500m". Raises ValueError."""
     word = str(text).strip()
-    match = re.match(r"^(\d{1,7})m$|^(\d{1,5}(?:\.\d{1,3})?)$", word)
+    match = _CPU.match(word)
     milli = 0 if match is None else int(match[1]) if match[1] else round(float(match[2]) * 1000)
     if not 0 < milli <= CPU_MILLI_MAX:
         raise ValueError(f"{text!r} is not a number of CPUs: write it like 2, 0.5 or 500m")
@@ -110,8 +111,9 @@ def parse_gpu(value: str | int | float | Mapping[str, Any]) -> GpuRequest | None
     high: int | None = None
     count: int | None = None
     for part in word.split(":"):
-        if part.isdigit() and count is None:
-            count = int(part)
+        if part.isascii() and part.isdigit() and count is None:
+            # Of more digits only their number matters.
+            count = int(part[:9])
         elif (".." in part or _SIZE.match(part)) and low is None and high is None and not _is_fraction(part):
             low, high = _memory_range(part)
         elif _MODEL.match(part) and model is None and low is None and count is None:

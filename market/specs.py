@@ -1,21 +1,22 @@
 """The job specification (job.yaml): the whole schema, what works of it, and errors that say how to mend it."""
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from market.errors import FieldError, InvalidInput
+from market.faults import faults_of, shown
 from market.money import parse_usdc
 from market.resources import GpuRequest, parse_cpu, parse_gpu, parse_size
 
 API_VERSION = "gridbay/v1"
 DURATION_MAX_SECONDS = 30 * 24 * 3600
 ENV_MAX, SECRETS_MAX, OUTPUTS_MAX = 100, 50, 50
-_DURATION = re.compile(r"^(?=.)(?:(\d{1,4})d)?\s*(?:(\d{1,4})h)?\s*(?:(\d{1,5})m)?\s*(?:(\d{1,7})s?)?$")
-_ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$"
+_DURATION = re.compile(r"^(?=.)(?:(\d{1,4})d)?\s*(?:(\d{1,4})h)?\s*(?:(\d{1,5})m)?\s*(?:(\d{1,7})s?)?$", re.ASCII)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
 _RESERVED_ENV = ("GRIDBAY_", "RAY_", "LD_PRELOAD", "LD_LIBRARY_PATH")
 
 NOT_YET: Mapping[str, frozenset[str]] = {
@@ -65,6 +66,26 @@ Gpu = Annotated[
 ]
 
 
+def _variable_name(name: str) -> str:
+    if _VARIABLE.fullmatch(name) is None:
+        raise ValueError(
+            f"`{shown(name)}` is not the name of a variable: use letters, digits and `_`, no digit first, 128 at most"
+        )
+    if name.startswith(_RESERVED_ENV):
+        raise ValueError(f"`{shown(name)}` is reserved; use another name")
+    return name
+
+
+def _job_name(name: str) -> str:
+    if _NAME.fullmatch(name) is None:
+        raise ValueError("write a name in small letters, digits, `.`, `_` and `-`, 63 at most")
+    return name
+
+
+VariableName = Annotated[str, AfterValidator(_variable_name)]
+JobName = Annotated[str, AfterValidator(_job_name)]
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -111,15 +132,13 @@ class JobSpec(_Part):
 
     api_version: Literal["gridbay/v1"] = Field(default="gridbay/v1", alias="apiVersion")
     kind: Literal["job"] = "job"
-    name: str | None = Field(default=None, pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")
+    name: JobName | None = None
     run: str = Field(
         min_length=1, max_length=32_768, description="shell commands, run with bash in the working directory"
     )
     workdir: str | None = Field(default=None, max_length=500, description="a local folder, sent along as an archive")
-    env: dict[Annotated[str, Field(pattern=_ENV_NAME)], Annotated[str, Field(max_length=32_768)]] = Field(
-        default_factory=dict, max_length=ENV_MAX
-    )
-    secrets: list[Annotated[str, Field(pattern=_ENV_NAME)]] = Field(
+    env: dict[VariableName, Annotated[str, Field(max_length=32_768)]] = Field(default_factory=dict, max_length=ENV_MAX)
+    secrets: list[VariableName] = Field(
         default_factory=list,
         max_length=SECRETS_MAX,
         description="names of stored secrets, given as environment variables",
@@ -138,14 +157,6 @@ class JobSpec(_Part):
             return env
         return {k: str(v) if isinstance(v, int | float) and not isinstance(v, bool) else v for k, v in env.items()}
 
-    @field_validator("env", "secrets")
-    @classmethod
-    def _no_reserved_names(cls, names: Any) -> Any:
-        for name in names:
-            if name.startswith(_RESERVED_ENV):
-                raise ValueError(f"{name!r} is reserved; use another name")
-        return names
-
     @field_validator("outputs", mode="before")
     @classmethod
     def _plain_paths(cls, outputs: object) -> object:
@@ -163,13 +174,16 @@ class JobSpec(_Part):
 def parse_job_spec(data: object) -> JobSpec:
     """The specification of plain data (parsed YAML or JSON). Raises InvalidSpec with a pointer for every fault."""
     if not isinstance(data, Mapping):
-        raise InvalidSpec("a job is a mapping of fields such as `run:`", errors=[FieldError("", "not a mapping")])
+        raise InvalidSpec(
+            "a job is a mapping of fields such as `run:`", errors=[FieldError("", "not a mapping", "wrong_type")]
+        )
     faults = list(_reserved(data))
     reserved = {fault.pointer for fault in faults}
     try:
         spec = JobSpec.model_validate(data)
     except ValidationError as error:
-        faults += [fault for fault in _field_errors(error) if fault.pointer not in reserved]
+        found = faults_of(JobSpec, error.errors(include_url=False), NOT_YET)
+        faults += [fault for fault in found if fault.pointer not in reserved]
         raise InvalidSpec(_summary(faults), errors=faults) from None
     if faults:
         raise InvalidSpec(_summary(faults), errors=faults)
@@ -197,46 +211,9 @@ def _reserved(data: Mapping[Any, Any]) -> Iterator[FieldError]:
         part = data if place == "" else data.get(place[1:])
         if isinstance(part, Mapping):
             for name in sorted(names & part.keys()):
-                yield FieldError(f"{place}/{name}", f"`{name}` is not available yet; remove it")
+                yield FieldError(f"{place}/{name}", f"`{name}` is not available yet; remove it", "not_yet")
     if data.get("kind") == "service":
-        yield FieldError("/kind", "`kind: service` is not available yet; use `kind: job`")
-
-
-def _field_errors(error: ValidationError) -> Iterator[FieldError]:
-    for item in error.errors(include_url=False, include_context=False, include_input=False):
-        location = [part for part in item["loc"] if part != "[key]"]
-        pointer = "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in location)
-        message = item["msg"].removeprefix("Value error, ")
-        if item["type"] == "extra_forbidden":
-            message = _unknown(location)
-        elif item["type"] == "missing":
-            message = f"`{location[-1]}` is missing"
-        elif item["type"] == "string_pattern_mismatch":
-            message = _not_a_name(location)
-        yield FieldError(pointer, message)
-
-
-def _not_a_name(location: list[int | str]) -> str:
-    if location == ["name"]:
-        return "write a name in small letters, digits, `.`, `_` and `-`, 63 at most"
-    named = f"`{location[-1]}`" if isinstance(location[-1], str) else "this"
-    return f"{named} is not the name of a variable: use letters, digits and `_`, no digit first"
-
-
-def _unknown(location: list[int | str]) -> str:
-    models: dict[str, type[BaseModel]] = {
-        "resources": Resources,
-        "budget": Budget,
-        "retry": Retry,
-        "outputs": Output,
-    }
-    model = models.get(str(location[0]), JobSpec) if len(location) > 1 else JobSpec
-    place = "/resources" if model is Resources else "" if model is JobSpec else None
-    known = [field.alias or name for name, field in model.model_fields.items()]
-    known += sorted(NOT_YET[place]) if place is not None else []
-    close = difflib.get_close_matches(str(location[-1]), known, n=1)
-    hint = f"did you mean `{close[0]}`?" if close else f"known here: {', '.join(known)}"
-    return f"`{location[-1]}` is unknown; {hint}"
+        yield FieldError("/kind", "`kind: service` is not available yet; use `kind: job`", "wrong_choice", "job")
 
 
 def _summary(faults: list[FieldError]) -> str:

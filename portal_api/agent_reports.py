@@ -13,6 +13,7 @@ from infra.ground import Ground
 from market.agent_api import AttemptStatus, Report, ReportAnswer
 from market.errors import Forbidden, MarketError, Unavailable
 from market.failpoints import failpoint
+from market.faults import faults_of
 from market.signing import REPORT_TAG, verify
 from portal_api.problems import Malformed
 from portal_api.threads import DatabaseThreads
@@ -94,8 +95,8 @@ def parse_report(body: bytes, node_id: str, key: str, signature: str) -> Report:
     try:
         report = Report.model_validate_json(body)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise Malformed(f"/{'/'.join(str(part) for part in first['loc'])}: {first['msg']}") from None
+        faults = list(faults_of(Report, error.errors(include_url=False)))
+        raise Malformed(f"{faults[0].pointer}: {faults[0].detail}", errors=faults) from None
     if report.node_id != node_id:
         raise Forbidden("the report names another node than the credential")
     return report

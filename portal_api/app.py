@@ -19,6 +19,7 @@ from portal_api.portal import Portal
 from portal_api.routes import (
     account,
     agents,
+    errors,
     health,
     job_streams,
     jobs,
@@ -31,7 +32,7 @@ from portal_api.routes import (
 
 HANDLERS = (billing.handlers, scheduler.handlers)
 BODY_MAX_BYTES = REPORT_BODY_MAX_BYTES
-ROUTERS = (health, account, offers, jobs, job_streams, workdirs, money, providers, agents, operators)
+ROUTERS = (health, errors, account, offers, jobs, job_streams, workdirs, money, providers, agents, operators)
 
 
 class PortalApplication(FastAPI):

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from sqlalchemy.orm import Session
 
 from market.customer_api import JobView, OfferView, Page, SubmitRequest
-from market.errors import InvalidInput, NotFound
+from market.errors import FieldError, NotFound
 from market.ids import is_id
 from market.money import parse_usdc
 from market.resources import GpuRequest, Unit, parse_gpu
@@ -14,6 +14,7 @@ from portal_api import job_views
 from portal_api.identity.idempotency import Answered
 from portal_api.pages import Place, cursor_of
 from portal_api.portal import JobRead, Portal
+from portal_api.problems import refusal_at
 from portal_api.submissions import submission_of
 from scheduler import jobs, offers
 from scheduler.offers import OfferFilters
@@ -69,11 +70,11 @@ def _gpu(text: str | None) -> GpuRequest | None:
     try:
         return parse_gpu(text) if text is not None else None
     except ValueError as error:
-        raise InvalidInput(f"gpu: {error}") from None
+        raise refusal_at([FieldError("", str(error), source="query", parameter="gpu")]) from None
 
 
 def _price(text: str | None) -> int | None:
     try:
         return parse_usdc(text) if text is not None else None
     except ValueError as error:
-        raise InvalidInput(f"max_price: {error}") from None
+        raise refusal_at([FieldError("", str(error), source="query", parameter="max_price")]) from None

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 
 from market.customer_api import JobView, LogLine
-from market.errors import InvalidInput, Unauthenticated
+from market.errors import FieldError, InvalidInput, Unauthenticated
 from market.failpoints import failpoint
 from portal_api import customer_jobs
 from portal_api.portal import Portal
@@ -20,7 +20,7 @@ from portal_api.topics import Watch
 from scheduler import logs
 
 EVENT_BYTES_MAX = 64 * 1024
-_EVENT_ID = re.compile(r"^([1-9]\d{0,8}):(\d{1,15})$")
+_EVENT_ID = re.compile(r"^([1-9]\d{0,8}):(\d{1,15})$", re.ASCII)
 
 StillAllowed = Callable[[], Awaitable[object]]
 """Raises Unauthenticated once the credential that opened the stream is no longer good."""
@@ -44,7 +44,11 @@ def place_after(last_event_id: str | None) -> LogPlace:
         return LogPlace(1, 0)
     match = _EVENT_ID.match(last_event_id)
     if match is None:
-        raise InvalidInput("Last-Event-ID is not an id of this log", remedy="leave it out to read from the beginning")
+        fault = FieldError(
+            "", "it is not the id of an event of this log", "wrong_form", source="header", parameter="Last-Event-ID"
+        )
+        remedy = "leave it out to read from the beginning"
+        raise InvalidInput(f"Last-Event-ID: {fault.detail}", remedy=remedy, errors=[fault])
     return LogPlace(int(match[1]), int(match[2]))
 
 

@@ -4,15 +4,15 @@ import time
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from market.errors import TooLarge
+from market.errors import MarketError, TooLarge
 from market.ids import new_id
-from portal_api.problems import internal_problem, problem_of, problem_response, refusal_of
+from portal_api.problems import MalformedRequest, internal_problem, problem_of, problem_response, refusal_of
 
 log = structlog.get_logger(__name__)
 REQUEST_ID_HEADER = "X-Request-Id"
+LENGTH_DIGITS_MAX = 20
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -58,9 +58,9 @@ class Envelope:
             await send(message)
 
         try:
-            declared = Headers(scope=scope).get("content-length", "")
-            if declared.isdigit() and int(declared) > self._body_max_bytes:
-                await problem_response(problem_of(self._too_large()))(scope, receive, send_enveloped)
+            refusal = self._refused_at_the_door(Headers(scope=scope).get("content-length", "0"))
+            if refusal is not None:
+                await problem_response(problem_of(refusal))(scope, receive, send_enveloped)
             else:
                 await self._app(scope, self._bounded(receive), send_enveloped)
         except Exception as error:
@@ -85,11 +85,17 @@ class Envelope:
             if message["type"] == "http.request":
                 taken += len(message.get("body", b""))
                 if taken > self._body_max_bytes:
-                    # The framework lets this one type through while it reads a body.
-                    raise HTTPException(413, self._too_large().detail)
+                    raise self._too_large()
             return message
 
         return receive_bounded
+
+    def _refused_at_the_door(self, declared: str) -> MarketError | None:
+        """By the length that the request says it has; a body that comes in pieces says none."""
+        if not (declared.isascii() and declared.isdigit()):
+            return MalformedRequest("Content-Length is not a number")
+        size = int(declared[:LENGTH_DIGITS_MAX])
+        return self._too_large() if size > self._body_max_bytes else None
 
     def _too_large(self) -> TooLarge:
         return TooLarge(

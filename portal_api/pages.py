@@ -5,7 +5,7 @@ import binascii
 import json
 from datetime import datetime
 
-from market.errors import InvalidInput
+from market.errors import FieldError, InvalidInput
 
 Place = tuple[datetime, str]
 CURSOR_MAX_CHARACTERS = 200
@@ -26,6 +26,7 @@ def place_of(cursor: str | None) -> Place | None:
         moment, item_id = datetime.fromisoformat(body[0]), body[1]
         if len(body) != 2 or moment.tzinfo is None or not isinstance(item_id, str) or "\0" in item_id:
             raise ValueError(body)
-    except (ValueError, TypeError, LookupError, binascii.Error, RecursionError):
-        raise InvalidInput("this cursor is not one of ours", remedy="begin again without a cursor") from None
+    except (ValueError, TypeError, LookupError, binascii.Error, RecursionError, OverflowError):
+        fault = FieldError("", "this cursor is not one of ours", source="query", parameter="cursor")
+        raise InvalidInput(fault.detail, remedy="begin again without a cursor", errors=[fault]) from None
     return moment, item_id

@@ -1,61 +1,82 @@
 """Refusals as HTTP: one table from kinds to statuses, and RFC 9457 problem documents for everything that goes wrong."""
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import redis
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
 from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from market.customer_api import Problem
-from market.errors import InvalidInput, Kind, MarketError, Unavailable
+from market.customer_api import Fault, Problem
+from market.error_codes import Kind, usual_remedy
+from market.errors import FieldError, InvalidInput, MarketError, NotFound, TooLarge, Unavailable
+from market.faults import DETAIL_MAX_CHARACTERS as FAULT_MAX_CHARACTERS
+from market.faults import faults_of
 
 log = structlog.get_logger(__name__)
 PROBLEM_MEDIA_TYPE = "application/problem+json"
+ERROR_PAGE = "/errors"
+"""Where the codes are explained; a problem's `type` is an anchor of it."""
 RETRY_AFTER_SECONDS = 1
 ERRORS_MAX = 50
 DETAIL_MAX_CHARACTERS = 2_000
 
 STATUSES: Mapping[Kind, int] = {
+    Kind.MALFORMED: 400,
     Kind.INVALID: 422,
     Kind.NOT_YET: 422,
     Kind.UNAUTHENTICATED: 401,
     Kind.FORBIDDEN: 403,
     Kind.NOT_FOUND: 404,
+    Kind.WRONG_METHOD: 405,
+    Kind.NOT_ACCEPTABLE: 406,
+    Kind.UNSUPPORTED: 415,
     Kind.CONFLICT: 409,
     Kind.STALE: 409,
     Kind.NO_FUNDS: 402,
     Kind.TOO_LARGE: 413,
     Kind.TOO_MANY: 429,
     Kind.UNAVAILABLE: 503,
+    Kind.INTERNAL: 500,
 }
-
-MALFORMED_STATUS = 400
-MALFORMED_CODES = frozenset({"malformed_body", "idempotency_key_missing"})
-"""Refusals of kind INVALID whose request could not even be read: these say 400."""
 
 SOON_OVER_CODES = frozenset({"idempotency_key_in_flight"})
 """Conflicts that end by themselves in a moment."""
 
-_CODES = {
-    400: "malformed_body",
-    404: "no_such_route",
-    405: "method_not_allowed",
-    413: "too_large",
-    415: "unsupported_media_type",
-}
-
 
 class Malformed(InvalidInput):
-    code = "malformed_body"
+    kind, code = Kind.MALFORMED, "malformed_body"
+
+
+class MalformedRequest(MarketError):
+    kind, code = Kind.MALFORMED, "malformed_request"
+
+
+class NoSuchRoute(NotFound):
+    code = "no_such_route"
+
+
+class WrongMethod(MarketError):
+    kind, code = Kind.WRONG_METHOD, "method_not_allowed"
+
+
+class NotAcceptable(MarketError):
+    kind, code = Kind.NOT_ACCEPTABLE, "not_acceptable"
+
+
+class UnsupportedMediaType(MarketError):
+    kind, code = Kind.UNSUPPORTED, "unsupported_media_type"
 
 
 class Busy(Unavailable):
@@ -68,22 +89,29 @@ class TooMany(MarketError):
     kind, code = Kind.TOO_MANY, "too_many"
 
 
+class Internal(MarketError):
+    """A fault of ours, as the client is told of it: nothing but where to find it."""
+
+    kind, code = Kind.INTERNAL, "internal"
+
+
 def status_of(error: MarketError) -> int:
     """The HTTP status of a refusal."""
-    return MALFORMED_STATUS if error.code in MALFORMED_CODES else STATUSES[error.kind]
+    return STATUSES[error.kind]
 
 
 def problem_of(error: MarketError) -> Problem:
     """The problem document of a refusal."""
     status = status_of(error)
     return Problem(
-        type=f"urn:gridbay:problem:{error.code}",
+        type=f"{ERROR_PAGE}#{error.code}",
         title=HTTPStatus(status).phrase,
         status=status,
         detail=error.detail[:DETAIL_MAX_CHARACTERS],
         code=error.code,
-        remedy=error.remedy,
-        errors=[{"pointer": item.pointer, "detail": item.detail} for item in error.errors[:ERRORS_MAX]],
+        remedy=error.remedy or usual_remedy(error.code),
+        errors=[_fault(item) for item in error.errors[:ERRORS_MAX]],
+        request_id=str(structlog.contextvars.get_contextvars().get("request_id", "")),
     )
 
 
@@ -99,15 +127,8 @@ def problem_response(problem: Problem, headers: Mapping[str, str] | None = None)
 
 
 def internal_problem(request_id: str) -> Problem:
-    """What the client is told of a fault of ours: nothing but where to find it."""
-    return Problem(
-        type="urn:gridbay:problem:internal",
-        title=HTTPStatus.INTERNAL_SERVER_ERROR.phrase,
-        status=500,
-        detail=f"something went wrong here, not with your request; it is recorded as {request_id}",
-        code="internal",
-        remedy="try again; if it stays, tell the operator that number",
-    )
+    """What the client is told of a fault of ours."""
+    return problem_of(Internal(f"something went wrong here, not with your request; it is recorded as {request_id}"))
 
 
 def refusal_of(error: Exception) -> MarketError | None:
@@ -147,53 +168,46 @@ async def _on_refusal(request: Request, error: Exception) -> Response:
 async def _on_validation_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
-    return problem_response(validation_problem(error.errors()))
+    field = getattr(request.scope.get("route"), "body_field", None)
+    model = field.field_info.annotation if field is not None else None
+    return problem_response(problem_of(validation_refusal(error.errors(), model)))
 
 
-def validation_problem(faults: Sequence[Mapping[str, Any]]) -> Problem:
-    """The problem of faults as pydantic lists them: a pointer for the body, the parameter's name for the rest."""
-    items = [_place(fault) for fault in faults[:ERRORS_MAX]]
-    malformed = any(fault["type"] == "json_invalid" for fault in faults)
-    status = MALFORMED_STATUS if malformed else STATUSES[Kind.INVALID]
-    code = "malformed_body" if malformed else "invalid_input"
-    first = items[0]
-    where = first.get("parameter") or first["pointer"] or "the body"
-    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-    return Problem(
-        type=f"urn:gridbay:problem:{code}",
-        title=HTTPStatus(status).phrase,
-        status=status,
-        detail=f"{where}: {first['detail']}{more}"[:DETAIL_MAX_CHARACTERS],
-        code=code,
-        errors=items,
-    )
+def validation_refusal(errors: Sequence[Any], model: type[BaseModel] | None) -> InvalidInput:
+    """The refusal of faults as FastAPI lists them. model: of the body, so that its names can be proposed."""
+    faults = [_place(error, model) for error in errors[:ERRORS_MAX]]
+    return refusal_at(faults, more=len(errors) - 1)
 
 
-def _place(fault: Mapping[str, Any]) -> dict[str, str]:
-    location = [str(part) for part in fault["loc"]]
-    source, rest = (location[0], location[1:]) if location else ("body", [])
-    detail = "it is not JSON" if fault["type"] == "json_invalid" else fault["msg"].removeprefix("Value error, ")
-    if source != "body":
-        return {"pointer": "", "in": source, "parameter": "/".join(rest), "detail": detail}
-    if fault["type"] == "json_invalid":
-        rest = []
-    pointer = "".join(f"/{part.replace('~', '~0').replace('/', '~1')}" for part in rest)
-    return {"pointer": pointer, "detail": detail}
+def refusal_at(faults: Sequence[FieldError], more: int | None = None) -> InvalidInput:
+    """The refusal of an input that is wrong in these places; the first is its detail."""
+    first = faults[0]
+    where = first.parameter or first.pointer or "the body"
+    others = len(faults) - 1 if more is None else more
+    return InvalidInput(f"{where}: {first.detail}{f' (and {others} more)' if others else ''}", errors=faults)
+
+
+def _place(error: Any, model: type[BaseModel] | None) -> FieldError:
+    source, *rest = error["loc"] or ("body",)
+    [fault] = faults_of(model, [cast(ErrorDetails, {**error, "loc": tuple(rest)})])
+    if source == "body":
+        return fault
+    return dataclasses.replace(fault, pointer="", source=str(source), parameter="/".join(str(part) for part in rest))
+
+
+def _fault(item: FieldError) -> Fault:
+    return Fault(**{**dataclasses.asdict(item), "detail": item.detail[:FAULT_MAX_CHARACTERS]})
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
-    """What the framework refuses by itself: unknown routes, wrong methods, bodies beyond the limit."""
+    """What the framework refuses by itself: unknown routes, wrong methods."""
     if not isinstance(error, HTTPException):
         raise error
-    details = {
-        404: f"there is nothing at {request.url.path[:200]}",
-        405: f"{request.method[:20]} is not possible at {request.url.path[:200]}",
+    path = request.url.path[:200]
+    refusals: dict[int, MarketError] = {
+        404: NoSuchRoute(f"there is nothing at {path}"),
+        405: WrongMethod(f"{request.method[:20]} is not possible at {path}"),
+        413: TooLarge(str(error.detail)),
     }
-    problem = Problem(
-        type=f"urn:gridbay:problem:{_CODES.get(error.status_code, 'refused')}",
-        title=HTTPStatus(error.status_code).phrase,
-        status=error.status_code,
-        detail=details.get(error.status_code, str(error.detail))[:DETAIL_MAX_CHARACTERS],
-        code=_CODES.get(error.status_code, "refused"),
-    )
-    return problem_response(problem, error.headers)
+    refusal = refusals.get(error.status_code) or MalformedRequest(str(error.detail))
+    return problem_response(problem_of(refusal), error.headers)

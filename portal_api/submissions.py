@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy.orm import Session
@@ -192,5 +192,6 @@ def _new_job(item: Submission, plan: Plan, job_id: str, funded_seconds: int) -> 
 
 def _below_spec(error: InvalidInput) -> InvalidInput:
     """The same refusal, its pointers seen from the request's body."""
-    errors = [FieldError(f"/spec{item.pointer}", item.detail) for item in error.errors]
-    return type(error)(error.detail, remedy=error.remedy, errors=errors)
+    errors = [replace(item, pointer=f"/spec{item.pointer}") for item in error.errors]
+    named = errors and error.detail.startswith(error.errors[0].pointer or " ")
+    return type(error)(f"/spec{error.detail}" if named else error.detail, remedy=error.remedy, errors=errors)

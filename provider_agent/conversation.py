@@ -23,7 +23,8 @@ from market.agent_api import (
     ReportAnswer,
 )
 from market.canonical import canonical_json
-from market.errors import Kind, MarketError, Unauthenticated
+from market.error_codes import Kind
+from market.errors import MarketError, Unauthenticated
 from market.resources import Inventory
 from market.signing import REPORT_TAG, NodeKey
 from provider_agent.config import AGENT_VERSION

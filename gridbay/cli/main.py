@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from gridbay.cli.lazy import Commands, Entry, group_of
-from market.errors import Kind, MarketError
+from market.error_codes import Kind
+from market.errors import MarketError
 
 EXIT_REFUSED, EXIT_USAGE, EXIT_UNREACHABLE = 1, 2, 3
 

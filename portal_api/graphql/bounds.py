@@ -16,6 +16,8 @@ from graphql import (
     SelectionSetNode,
 )
 
+from portal_api.graphql.refusals import QueryTooLarge, extensions
+
 DEPTH_MAX = 8
 ALIASES_MAX = 15
 FIELDS_MAX = 500
@@ -88,11 +90,8 @@ def excesses(document: DocumentNode) -> list[GraphQLError]:
     ):
         if found > most:
             said = str(found) if found < 10**6 else "far more"
-            errors.append(
-                GraphQLError(
-                    f"the document asks for {said} {what}, {most} at most", extensions={"code": "query_too_large"}
-                )
-            )
+            detail = f"the document asks for {said} {what}, {most} at most"
+            errors.append(GraphQLError(detail, extensions=extensions(QueryTooLarge(detail))))
     return errors
 
 

@@ -16,6 +16,7 @@ from graphql import (
 from strawberry.extensions import SchemaExtension
 
 from portal_api.graphql.bounds import DOCUMENT_CHARACTERS_MAX, TOKENS_MAX, excesses
+from portal_api.graphql.refusals import InvalidQuery, QueryTooLarge, extensions
 
 REMEMBERED_MAX = 256
 ERRORS_MAX = 5
@@ -73,7 +74,7 @@ class CheckedDocuments(SchemaExtension):
 
 
 def _refusal(message: str) -> GraphQLError:
-    return GraphQLError(message, extensions={"code": "query_too_large"})
+    return GraphQLError(message, extensions=extensions(QueryTooLarge(message)))
 
 
 def _short(errors: Sequence[GraphQLError]) -> tuple[GraphQLError, ...]:
@@ -83,7 +84,7 @@ def _short(errors: Sequence[GraphQLError]) -> tuple[GraphQLError, ...]:
             error.message[:MESSAGE_MAX_CHARACTERS],
             positions=list(error.positions)[:1] if error.positions else None,
             source=error.source,
-            extensions={"code": "invalid_query"} | (error.extensions or {}),
+            extensions=error.extensions or extensions(InvalidQuery(error.message[:MESSAGE_MAX_CHARACTERS])),
         )
         for error in errors[:ERRORS_MAX]
     )

@@ -1,6 +1,5 @@
 """The address of GraphQL: POST for queries and mutations, graphql-transport-ws for subscriptions, nothing by GET."""
 
-import json
 from datetime import timedelta
 from typing import Any
 
@@ -9,27 +8,46 @@ from fastapi import Request, Response
 from strawberry.exceptions import ConnectionRejectionError
 from strawberry.fastapi import GraphQLRouter
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
+from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
 from strawberry.types.unset import UNSET, UnsetType
 
+from market import strict_json
 from market.errors import MarketError
+from market.strict_json import NotJson
 from portal_api.graphql.context import GraphContext, context_of
 from portal_api.graphql.documents import subscribes
 from portal_api.graphql.schema import GridbaySchema, create_schema
-from portal_api.problems import Malformed
+from portal_api.problems import Malformed, UnsupportedMediaType, WrongMethod
 
 INIT_SECONDS = 10
+NOT_ALLOWED = 405
 SUBSCRIPTIONS_PER_CONNECTION_MAX = 50
+
+
+class Subscriptions(BaseGraphQLTransportWSHandler[GraphContext, None]):
+    """strawberry's own, for messages of any shape: what is no message closes the socket, and nothing else."""
+
+    async def handle_message(self, message: Any) -> None:
+        try:
+            await super().handle_message(message)
+        except (TypeError, AttributeError, RecursionError):
+            await self.handle_invalid_message("that is no message of graphql-transport-ws")
 
 
 class PortalGraphQL(GraphQLRouter[GraphContext, None]):
     """strawberry's router, with problems instead of plain text and the credential checked at connection_init."""
 
     schema: GridbaySchema
+    graphql_transport_ws_handler_class = Subscriptions
 
     async def run(self, request: Any, context: Any = UNSET, root_value: Any = UNSET) -> Any:
         try:
             return await super().run(request, context, root_value)
         except HTTPException as error:
+            if error.reason == "Unsupported content type":
+                raise UnsupportedMediaType("GraphQL takes documents as application/json") from None
+            if error.status_code == NOT_ALLOWED:
+                raise WrongMethod("GraphQL is asked by POST") from None
             raise Malformed(f"GraphQL: {error.reason}") from None
 
     async def execute_single(self, *arguments: Any, **named: Any) -> Any:
@@ -45,9 +63,9 @@ class PortalGraphQL(GraphQLRouter[GraphContext, None]):
 
     def parse_json(self, data: str | bytes) -> Any:
         try:
-            value = json.loads(data)
-        except (ValueError, RecursionError):
-            raise Malformed("the body is not JSON") from None
+            value = strict_json.loads(data.encode() if isinstance(data, str) else data)
+        except NotJson as error:
+            raise Malformed(f"the body is not JSON: {error}") from None
         if not isinstance(value, dict | list):
             raise Malformed("the body is a JSON object with `query`, and `variables` if it has any")
         return value

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from strawberry.types import ExecutionContext, Info
 
 from market.customer_api import PAGE_MAX, JobView, SubmitRequest
-from market.errors import FieldError, InvalidInput
+from market.errors import FieldError
+from market.faults import faults_of
 from market.resources import Unit
 from portal_api import customer_jobs, job_streams
 from portal_api.graphql.context import GraphContext
@@ -27,6 +28,7 @@ from portal_api.graphql.types import (
 from portal_api.identity.idempotency import KEY_MAX_CHARACTERS
 from portal_api.identity.tokens import Scope
 from portal_api.pages import cursor_of, place_of
+from portal_api.problems import refusal_at
 
 OFFERS_MAX = 100
 Graph = Info[GraphContext, None]
@@ -74,7 +76,8 @@ async def job(info: Graph, job_id: strawberry.ID) -> Job:
 async def submit_job(info: Graph, input: SubmitJobInput) -> SubmitJobPayload:
     member = await info.context.member(Scope.JOBS_WRITE)
     if not 1 <= len(input.idempotency_key) <= KEY_MAX_CHARACTERS:
-        raise InvalidInput(f"idempotencyKey has 1 to {KEY_MAX_CHARACTERS} characters")
+        detail = f"it has 1 to {KEY_MAX_CHARACTERS} characters; send a fresh text for each intent"
+        raise refusal_at([FieldError("/variables/input/idempotencyKey", detail, "out_of_range")])
     answer = await customer_jobs.submit(
         info.context.portal, member.organization_id, input.idempotency_key, _request(input)
     )
@@ -132,7 +135,7 @@ def create_schema() -> GridbaySchema:
 
 def _bounded(first: int, most: int) -> int:
     if not 1 <= first <= most:
-        raise InvalidInput(f"first lies between 1 and {most}")
+        raise refusal_at([FieldError("", f"it lies between 1 and {most}", "out_of_range", parameter="first")])
     return first
 
 
@@ -140,7 +143,4 @@ def _request(given: SubmitJobInput) -> SubmitRequest:
     try:
         return SubmitRequest.model_validate({"spec": given.spec, "workdir_sha256": given.workdir_sha256})
     except ValidationError as error:
-        faults = [
-            FieldError(f"/{'/'.join(str(part) for part in fault['loc'])}", fault["msg"]) for fault in error.errors()
-        ]
-        raise InvalidInput(f"{faults[0].pointer}: {faults[0].detail}", errors=faults) from None
+        raise refusal_at(list(faults_of(SubmitRequest, error.errors(include_url=False)))) from None

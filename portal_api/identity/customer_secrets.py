@@ -19,10 +19,9 @@ _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")
 
 def put(session: Session, box: SecretBox, organization_id: str, *, name: str, value: str, now: datetime) -> None:
     """Store a secret under a name, in place of what was there."""
-    if _NAME.match(name) is None:
-        raise InvalidInput(
-            "a secret's name becomes an environment variable: letters, digits and _, not beginning with a digit"
-        )
+    if _NAME.fullmatch(name) is None:
+        detail = "a secret's name becomes an environment variable: letters, digits and _, not beginning with a digit"
+        raise InvalidInput(detail, errors=[FieldError("", detail, "wrong_name", source="path", parameter="name")])
     others = CustomerSecret.organization_id == organization_id, CustomerSecret.name != name
     if (session.scalar(select(func.count()).where(*others)) or 0) >= SECRETS_PER_ORGANIZATION_MAX:
         raise Conflict(f"there are {SECRETS_PER_ORGANIZATION_MAX} secrets already", remedy="delete one first")

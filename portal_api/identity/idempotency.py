@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from market.customer_api import IDEMPOTENCY_HEADER, IDEMPOTENT_REPLAY_HEADER
+from market.error_codes import Kind
 from market.errors import Conflict, InvalidInput
 from portal_api.identity.tables import IdempotencyKey
 
@@ -27,7 +28,7 @@ KEY_MAX_CHARACTERS = 255
 
 
 class IdempotencyKeyMissing(InvalidInput):
-    code = "idempotency_key_missing"
+    kind, code = Kind.MALFORMED, "idempotency_key_missing"
 
 
 class IdempotencyKeyReused(InvalidInput):

@@ -13,8 +13,9 @@ from portal_api.identity.principals import JobReader, SecretKeeper, SignedInMemb
 from portal_api.identity.tables import Organization, Token
 from portal_api.identity.tokens import ROLE_SCOPES, Role, Scope, TokenKind
 from portal_api.portal import PortalDep
+from portal_api.strictness import StrictRoute
 
-router = APIRouter(prefix="/v1", tags=["account"])
+router = APIRouter(route_class=StrictRoute, prefix="/v1", tags=["account"])
 LIFETIME_MAX_DAYS = 366
 SecretName = Annotated[str, Path(max_length=128)]
 

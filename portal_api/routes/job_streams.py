@@ -9,8 +9,9 @@ from portal_api.identity.principals import JobReader
 from portal_api.job_streams import StillAllowed, follow_job, follow_log, place_after
 from portal_api.portal import Portal, PortalDep
 from portal_api.streams import EVENT_STREAM, EventStream
+from portal_api.strictness import StrictRoute
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(route_class=StrictRoute, prefix="/v1/jobs", tags=["jobs"])
 
 
 @router.get("/{job_id}/logs", response_class=EventStream, responses=EVENT_STREAM)

@@ -23,10 +23,11 @@ from portal_api.identity.idempotency import IdempotencyKeyHeader
 from portal_api.identity.principals import BillReader, JobReader, JobWriter
 from portal_api.pages import CURSOR_MAX_CHARACTERS, place_of
 from portal_api.portal import PortalDep
+from portal_api.strictness import StrictRoute
 from portal_api.submissions import plan_job as make_plan
 from scheduler import jobs, outputs
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(route_class=StrictRoute, prefix="/v1/jobs", tags=["jobs"])
 
 
 @router.post("", status_code=201, response_model=JobView)

@@ -13,8 +13,9 @@ from portal_api.identity import idempotency
 from portal_api.identity.idempotency import Answered, IdempotencyKeyHeader, Intent
 from portal_api.identity.principals import BillReader, Payer
 from portal_api.portal import PortalDep
+from portal_api.strictness import StrictRoute
 
-router = APIRouter(prefix="/v1", tags=["money"])
+router = APIRouter(route_class=StrictRoute, prefix="/v1", tags=["money"])
 DepositId = Annotated[str, "dep_..."]
 
 

@@ -9,8 +9,9 @@ from market.resources import Unit
 from portal_api import customer_jobs
 from portal_api.identity.principals import SignedInMember
 from portal_api.portal import PortalDep
+from portal_api.strictness import StrictRoute
 
-router = APIRouter(prefix="/v1/offers", tags=["offers"])
+router = APIRouter(route_class=StrictRoute, prefix="/v1/offers", tags=["offers"])
 
 
 @router.get("")

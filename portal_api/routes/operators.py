@@ -13,8 +13,9 @@ from market.customer_api import Money
 from monitoring.overview import LedgerState, Overview, ledger_state, overview
 from portal_api.identity.principals import SignedInOperator
 from portal_api.portal import PortalDep
+from portal_api.strictness import StrictRoute
 
-router = APIRouter(prefix="/ops/v1", tags=["operator"])
+router = APIRouter(route_class=StrictRoute, prefix="/ops/v1", tags=["operator"])
 EPOCH_MAX = 2**53 - 1
 
 

@@ -15,10 +15,11 @@ from portal_api.identity import tokens
 from portal_api.identity.principals import SignedInProvider
 from portal_api.identity.tokens import TokenKind
 from portal_api.portal import PortalDep
+from portal_api.strictness import StrictRoute
 from scheduler import nodes, offers, providers
 from scheduler.tables import Node, Offer
 
-router = APIRouter(prefix="/provider/v1", tags=["provider"])
+router = APIRouter(route_class=StrictRoute, prefix="/provider/v1", tags=["provider"])
 JOIN_HOURS_MAX, JOIN_USES_MAX = 24 * 30, 1_000
 PRICE_MAX_MICROUSD = 10**9
 

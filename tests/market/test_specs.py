@@ -60,7 +60,7 @@ def test_a_stored_specification_reads_back_the_same(data: dict[str, Any]) -> Non
         ({"max_duration": "soon"}, "/max_duration", "write it like 90s"),
         ({"budget": {"max_price": "-1"}}, "/budget/max_price", "not an amount of USDC"),
         ({"outputs": ["../../etc/passwd"]}, "/outputs/0/path", "leaves the working directory"),
-        ({"env": {"GRIDBAY_JOB_ID": "x"}}, "/env", "reserved"),
+        ({"env": {"GRIDBAY_JOB_ID": "x"}}, "/env/GRIDBAY_JOB_ID", "reserved"),
         ({"run": ""}, "/run", "at least 1 character"),
     ],
 )

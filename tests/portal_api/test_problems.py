@@ -10,7 +10,7 @@ import structlog
 from portal_world import SPEC, Caller, PortalWorld
 
 from infra.ground import Ground
-from market.errors import Kind
+from market.error_codes import Kind
 from portal_api.app import BODY_MAX_BYTES, create_app
 from portal_api.middleware import REQUEST_ID_HEADER
 from portal_api.problems import STATUSES
@@ -51,7 +51,7 @@ async def test_faults_of_the_input_name_their_places(world: PortalWorld) -> None
     fault = _problem(await customer.post("/v1/workdirs", {"sha256": "x", "size_bytes": 0}), 422, "invalid_input")
     assert {item["pointer"] for item in fault["errors"]} == {"/sha256", "/size_bytes"}
     fault = _problem(await customer.get("/v1/jobs", params={"limit": 0}), 422, "invalid_input")
-    assert (fault["errors"][0]["in"], fault["errors"][0]["parameter"]) == ("query", "limit")
+    assert (fault["errors"][0]["source"], fault["errors"][0]["parameter"]) == ("query", "limit")
     spec = {**SPEC, "resources": {"gpu": "0.5"}, "immage": "x", "schedule": "daily"}
     fault = _problem(await customer.post("/v1/jobs/plan", {"spec": spec}), 422, "invalid_spec")
     places = {item["pointer"]: item["detail"] for item in fault["errors"]}
