@@ -2,14 +2,13 @@
 
 import os
 import signal
-import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
 import redis
-from sqlalchemy import create_engine, text
-from sqlalchemy.engine import make_url
+from real_engines import own_database
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from gridbay.processes.contexts import TABLES
@@ -28,22 +27,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def postgres_url() -> Iterator[str]:
     """A server of this run alone, or a database of our own on the server that GRIDBAY_TEST_DATABASE_URL names."""
     server = os.environ.get("GRIDBAY_TEST_DATABASE_URL")
-    if server is None:
-        if os.environ.get("GRIDBAY_REQUIRE_ENGINES"):
-            pytest.fail("GRIDBAY_REQUIRE_ENGINES asks for real servers, and GRIDBAY_TEST_DATABASE_URL is not set")
-        with ephemeral_postgres() as url:
-            yield url
-        return
-    name = f"gridbay_test_{uuid.uuid4().hex[:12]}"
-    admin = create_engine(server, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    try:
-        yield make_url(server).set(database=name).render_as_string(hide_password=False)
-    finally:
-        with admin.connect() as connection:
-            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-        admin.dispose()
+    if server is None and os.environ.get("GRIDBAY_REQUIRE_ENGINES"):
+        pytest.fail("GRIDBAY_REQUIRE_ENGINES asks for real servers, and GRIDBAY_TEST_DATABASE_URL is not set")
+    with own_database(server) if server else ephemeral_postgres() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

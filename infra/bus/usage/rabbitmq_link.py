@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import Any
 
 import pika
@@ -33,6 +33,7 @@ class Link:
         self._why = "it has not connected yet"
         self._parameters = parameters_of(url, name)
         self._connection: Any = None
+        self._calling = Lock()
         self._thread = Thread(target=self._run, name=name, daemon=True)
 
     @property
@@ -48,14 +49,15 @@ class Link:
 
     def call(self, function: Callable[[], None]) -> None:
         """Run it in the link's thread, after what was asked before. Raises BusUnavailable."""
-        if self.ended or self._connection is None:
-            raise self.unavailable()
-        self._connection.ioloop.add_callback_threadsafe(function)
+        with self._calling:
+            if self.ended or self._connection is None:
+                raise self.unavailable()
+            self._connection.ioloop.add_callback_threadsafe(function)
 
     def close(self) -> None:
         """End it after what was asked before; nothing happens if it has ended."""
-        if self._connection is not None and not self.ended:
-            self._connection.ioloop.add_callback_threadsafe(self._leave)
+        with suppress(BusUnavailable):
+            self.call(self._leave)
         if self._thread.ident is not None:
             self._thread.join(CLOSE_SECONDS)
 
@@ -75,9 +77,12 @@ class Link:
             # Also what a callback of ours raised: whoever waits for this link must hear of its end.
             self._why = words(error)
         finally:
-            self._ended.set()
+            with self._calling:
+                self._ended.set()
             self._ready.set()
             self._on_end(self._why)
+            if self._connection is not None:
+                self._connection.ioloop.close()
 
     def _on_open(self, connection: Any) -> None:
         connection.channel(on_open_callback=self._on_channel)
