@@ -1,0 +1,37 @@
+"""`python broker_worker.py FOLDER`: the worker of a market, with tasks that leave their traces in a folder."""
+
+import sys
+from pathlib import Path
+from threading import Event
+
+from gridbay.processes import worker
+from infra.bus.tasks import app, task
+
+FOLDER = Path(sys.argv[1])
+# A lost task comes back from Redis after this; a test does not wait as long as a market.
+VISIBILITY_SECONDS = 3
+if "visibility_timeout" in app.conf.broker_transport_options:
+    app.conf.broker_transport_options["visibility_timeout"] = VISIBILITY_SECONDS
+
+
+@task("engines.note")
+def note(name: str) -> None:
+    with (FOLDER / name).open("a") as file:
+        file.write("ran\n")
+
+
+@task("engines.hold")
+def hold() -> None:
+    """Never ends, the first time."""
+    first = not (FOLDER / "hold").exists()
+    note("hold")
+    if first:
+        Event().wait()
+
+
+@task("engines.tick", every=2)
+def tick() -> None:
+    note("tick")
+
+
+worker.main()
