@@ -22,6 +22,7 @@ class UsageLineRow(Base):
             "(epoch IS NULL) = (leaf_index IS NULL) AND (epoch IS NULL) = (leaf_hash IS NULL)", name="stamp"
         ),
         Index("ix_usage_lines_job_id", "job_id"),
+        Index("ix_usage_lines_captured_at", "captured_at"),
         Index("ix_usage_lines_open", "id", postgresql_where=text("epoch IS NULL")),
     )
 

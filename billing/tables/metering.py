@@ -12,7 +12,8 @@ class MeteredLeaseRow(Base):
     """A lease with its frozen price and fee, how far it is funded, and how far it is billed.
 
     funded_until: the end of its last window; renew_at: when the next one is due (None: no more will be funded);
-    metered_ms and charged_microusd: what its lines cover so far; settled_at: every window of it is settled.
+    metered_ms and charged_microusd: what its lines cover so far; settled_at: every window of it is settled;
+    trace: the request that submitted the job.
     """
 
     __tablename__ = "metered_leases"
@@ -37,6 +38,7 @@ class MeteredLeaseRow(Base):
     price_microusd_per_unit_hour: Mapped[int]
     fee_basis_points: Mapped[int]
     simulated: Mapped[bool]
+    trace: Mapped[str | None]
     granted_at: Mapped[datetime] = mapped_column(Timestamp)
     funded_until: Mapped[datetime] = mapped_column(Timestamp)
     window_count: Mapped[int]

@@ -11,6 +11,7 @@ from infra.database import Base, Timestamp
 
 class OutboxMessage(Base):
     __tablename__ = "outbox_messages"
+    __table_args__ = (Index("ix_outbox_messages_job_id", text("(body ->> 'job_id')")),)
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
     kind: Mapped[str]

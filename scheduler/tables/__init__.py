@@ -5,6 +5,7 @@ from scheduler.tables.jobs import LIVE, Attempt, Job
 from scheduler.tables.leases import Lease, LeaseGpu
 from scheduler.tables.nodes import Gpu, Node, NodeState, Pool, Provider, SweepPulse
 from scheduler.tables.offers import Offer
+from scheduler.tables.supply import SupplyInterval
 
 __all__ = [
     "LIVE",
@@ -20,6 +21,7 @@ __all__ = [
     "OutputFile",
     "Pool",
     "Provider",
+    "SupplyInterval",
     "SweepPulse",
     "Workdir",
 ]

@@ -20,6 +20,7 @@ class Job(Base):
 
     cpu_milli .. gpu_memory_max_bytes repeat the specification for the placing rounds.
     funded_seconds: money is held for that long from the next lease on; None while it has a lease or waits for money.
+    trace: the request that submitted it, said again in every log line about it.
     attempts_placed: the number of its newest attempt. used_ms: lease time of the attempts that ended.
     version: counts its changes (the ETag).
     """
@@ -34,6 +35,7 @@ class Job(Base):
             "id",
             postgresql_where=text("state = 'queued' AND funded_seconds IS NOT NULL"),
         ),
+        Index("ix_jobs_ended_at", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
         {"postgresql_with": {"fillfactor": 70}},
     )
 
@@ -42,6 +44,7 @@ class Job(Base):
     name: Mapped[str]
     spec: Mapped[dict[str, Any]]
     workdir_sha256: Mapped[str | None]
+    trace: Mapped[str | None]
     unit: Mapped[Unit] = mapped_column(UNIT)
     quantity_milli: Mapped[int]
     price_limit_microusd_per_unit_hour: Mapped[int]
@@ -83,6 +86,7 @@ class Attempt(Base):
             "stop_at",
             postgresql_where=text("stop_at IS NOT NULL AND state IN ('placed', 'running')"),
         ),
+        Index("ix_attempts_first_placed_at", "placed_at", postgresql_where=text("number = 1")),
         {"postgresql_with": {"fillfactor": 70}},
     )
 

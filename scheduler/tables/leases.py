@@ -24,6 +24,7 @@ class Lease(Base):
     __tablename__ = "leases"
     __table_args__ = (
         Index("ix_leases_held", "node_id", postgresql_where=text("released_at IS NULL")),
+        Index("ix_leases_released_at", "released_at"),
         Index("ix_leases_held_until", "held_until", postgresql_where=text("released_at IS NULL")),
     )
 

@@ -101,7 +101,10 @@ class Gpu(Base):
 
 
 class SweepPulse(Base):
-    """One row: when the sweep last ran, since when it runs without a gap, and since when it spares silent nodes."""
+    """One row: when the sweep last ran, since when it runs without a gap, and since when it spares silent nodes.
+
+    supply_at: when supply_intervals last followed what is offered.
+    """
 
     __tablename__ = "sweep_pulse"
     __table_args__ = (CheckConstraint("id = 1", "one_row"),)
@@ -110,3 +113,4 @@ class SweepPulse(Base):
     swept_at: Mapped[datetime] = mapped_column(Timestamp)
     resumed_at: Mapped[datetime] = mapped_column(Timestamp)
     braked_since: Mapped[datetime | None] = mapped_column(Timestamp)
+    supply_at: Mapped[datetime | None] = mapped_column(Timestamp)
