@@ -1,4 +1,4 @@
-"""Failpoints: named places where a test may kill, pause or fail a process. Off, one costs a look at an empty dictionary.
+"""Failpoints: named places where a test may kill, pause or fail a process. Off, one costs a look at a global.
 
 GRIDBAY_FAILPOINTS arms them when a process starts, and nothing else ever does:
 
@@ -47,7 +47,7 @@ POINTS = {
 _ARMS = re.compile(r"(?P<name>[a-z_.]+)=(?P<action>kill|pause|raise)(@(?P<nth>[1-9]\d*))?(\*(?P<most>[1-9]\d*))?")
 
 
-class FailpointReached(Exception):  # noqa: N818 (it is what happened)
+class FailpointReached(Exception):
     """A failpoint armed with `raise` was passed."""
 
 

@@ -1,0 +1,207 @@
+"""A control plane of real processes on private engines, to be killed: whatever dies is started again at once."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import httpx
+
+from infra.embedded.ports import free_port
+from infra.embedded.server import Server, start
+from infra.secrets import SecretBox
+from market.failpoints import LOG_VARIABLE, VARIABLE
+
+Found = TypeVar("Found")
+PARTS = ("api", "relay", "consumer", "beat", "worker")
+LOOK_SECONDS = 0.02
+READY_SECONDS, STOP_SECONDS = 60.0, 30.0
+
+
+class Engine:
+    """A server that a test may kill, on a folder and port that stay the same."""
+
+    def __init__(self, server: Server, log: Path) -> None:
+        self._server, self._log = server, log
+        self.url = ""
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Returns once it answers."""
+        self._server.prepare()
+        self.url = self._server.url()
+        with self._log.open("ab") as output:
+            self._process = start(self._server.argv(), self._server.env(), output)
+        until(self._answers, READY_SECONDS, f"a server that answers; see {self._log}")
+
+    def kill(self) -> None:
+        """kill -9; the server's children are seen to be gone, too."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        self._end(self._server.stop_signal)
+
+    def _answers(self) -> bool:
+        assert self._process is not None and self._process.poll() is None, self._log.read_text()[-2000:]
+        return self._server.probe().ask()
+
+    def _end(self, number: int) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+            self._process.wait(STOP_SECONDS)
+
+
+class Part:
+    """One process of the control plane, and what it is armed with."""
+
+    def __init__(self, name: str, environment: Mapping[str, str], log: Path) -> None:
+        self.name, self._environment, self.log = name, environment, log
+        self.failpoints = ""
+        self.wanted = False
+        self.deaths = 0
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def start(self) -> None:
+        self.wanted = True
+        if self.alive:
+            return
+        # What is left of a killed one's process group must not serve on.
+        self._end_group()
+        command = [sys.executable, "-P", "-c", f"from gridbay.processes.{self.name} import main; main()"]
+        with self.log.open("ab") as output:
+            self.process = start(command, {**self._environment, VARIABLE: self.failpoints}, output)
+
+    def kill(self) -> None:
+        """kill -9 of all of it; it stays down until it is started again."""
+        self.wanted = False
+        self._end_group()
+
+    def terminate(self) -> int:
+        """Ask it to end; returns its exit status."""
+        self.wanted = False
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(STOP_SECONDS)
+
+    def tend(self) -> None:
+        if self.wanted and not self.alive:
+            self.deaths += 1
+            self.start()
+
+    def _end_group(self) -> None:
+        if self.process is None:
+            return
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait(STOP_SECONDS)
+
+
+class ControlPlane:
+    """The five processes of a market. database, broker and cache are engines of its own."""
+
+    def __init__(self, folder: Path, database: Engine, broker: Engine, cache: Engine, **settings: str) -> None:
+        self.database, self.broker, self.cache = database, broker, cache
+        self.folder = folder
+        self.bind = f"127.0.0.1:{free_port()}"
+        self.url = f"http://{self.bind}"
+        self._fired = folder / "fired"
+        key = folder / "secret.key"
+        key.write_text(SecretBox.generate_key())
+        key.chmod(0o600)
+        values = {
+            "DATABASE_URL": database.url,
+            "BROKER_URL": broker.url,
+            "USAGE_BUS_URL": cache.url,
+            "CACHE_URL": cache.url,
+            "STORAGE_URL": f"file://{folder / 'storage'}",
+            "STORAGE_PUBLIC_URL": "http://127.0.0.1:9",
+            "SECRET_KEY_FILE": str(key),
+            "BIND": self.bind,
+            "LONG_POLL_SECONDS": "5",
+            "WORKER_POOL": "threads",
+            "WORKER_CONCURRENCY": "4",
+            "LOG_LEVEL": "WARNING",
+            **settings,
+        }
+        self.environment = {f"GRIDBAY_{name}": value for name, value in values.items()}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("GRIDBAY_")}
+        environment = {**inherited, **self.environment, LOG_VARIABLE: str(self._fired), "PYTHONUNBUFFERED": "1"}
+        self.parts = {name: Part(name, environment, folder / f"{name}.log") for name in PARTS}
+
+    def start(self) -> None:
+        """All parts; returns once the portal answers."""
+        for part in self.parts.values():
+            part.start()
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        self.until(self._answers, READY_SECONDS, "a portal that answers")
+
+    def arm(self, **armed: str) -> None:
+        """Start these parts anew, with failpoints (a name=action list of market/failpoints.py) or without ("")."""
+        for name, failpoints in armed.items():
+            part = self.parts[name]
+            part.kill()
+            part.failpoints = failpoints
+            part.start()
+        self.wait_ready()
+
+    def calm(self) -> None:
+        """Everything unarmed and up again."""
+        self._fired.unlink(missing_ok=True)
+        for name, part in self.parts.items():
+            if part.failpoints or not part.alive:
+                self.arm(**{name: ""})
+            part.deaths = 0
+
+    def fired(self) -> Counter[str]:
+        """How often each failpoint fired since the last calm."""
+        return Counter(self._fired.read_text().split()) if self._fired.exists() else Counter()
+
+    def tend(self) -> None:
+        for part in self.parts.values():
+            part.tend()
+
+    def until(self, look: Callable[[], Found], seconds: float, what: str) -> Found:
+        """What the look finds once it is true; meanwhile whatever dies is started again."""
+
+        def tended() -> Found:
+            self.tend()
+            return look()
+
+        return until(tended, seconds, what)
+
+    def close(self) -> None:
+        for part in self.parts.values():
+            part.kill()
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/health", timeout=5).is_success
+        except httpx.TransportError:
+            return False
+
+
+def until(look: Callable[[], Found], seconds: float, what: str) -> Found:
+    """What the look finds once it is true. Fails when that takes longer."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"{what}: did not come within {seconds:g} s"
+        time.sleep(LOOK_SECONDS)
+    return found
+
+
+def comma(points: Iterable[str], action: str) -> str:
+    """The same action for each of these failpoints."""
+    return ",".join(f"{point}={action}" for point in points)
