@@ -13,12 +13,13 @@ import scheduler.handlers
 from infra.ground import Ground, ground
 from market.agent_api import REPORT_BODY_MAX_BYTES
 from portal_api import openapi, problems
-from portal_api.graphql.router import create_router as create_graphql_router
+from portal_api.graphql.router import create_routers as create_graphql_routers
 from portal_api.middleware import Envelope
 from portal_api.portal import Portal
 from portal_api.routes import (
     account,
     agents,
+    analytics,
     errors,
     health,
     job_streams,
@@ -32,7 +33,7 @@ from portal_api.routes import (
 
 HANDLERS = (billing.handlers, scheduler.handlers)
 BODY_MAX_BYTES = REPORT_BODY_MAX_BYTES
-ROUTERS = (health, errors, account, offers, jobs, job_streams, workdirs, money, providers, agents, operators)
+ROUTERS = (health, errors, account, offers, jobs, job_streams, workdirs, money, providers, agents, operators, analytics)
 
 
 class PortalApplication(FastAPI):
@@ -69,7 +70,8 @@ def create_app(base: Ground | None = None) -> FastAPI:
     problems.install(app)
     for module in ROUTERS:
         app.include_router(module.router)
-    app.include_router(create_graphql_router(), include_in_schema=False)
+    for router in create_graphql_routers():
+        app.include_router(router, include_in_schema=False)
     return app
 
 

@@ -1,4 +1,4 @@
-"""The scheduler's Celery tasks. Both read the truth themselves: how often they are asked changes nothing."""
+"""The scheduler's Celery tasks. All read the truth themselves: how often they are asked changes nothing."""
 
 import contextlib
 from functools import partial
@@ -7,7 +7,7 @@ import redis
 
 from infra.bus.tasks import PLACE_QUEUE, task
 from infra.ground import ground
-from scheduler import rounds, stops, sweep
+from scheduler import rounds, stops, supply, sweep
 from scheduler.waking import PLACE
 from scheduler.work import BATCH_MAX
 
@@ -39,3 +39,11 @@ def sweep_all() -> None:
                 found = step(session, base.clock.now())
             if found < BATCH_MAX:
                 break
+
+
+@task("scheduler.follow_supply", every=10)
+def follow_supply() -> None:
+    """Note what is offered, for utilization."""
+    base = ground()
+    with base.database.transaction() as session:
+        supply.follow(session, base.clock.now())

@@ -23,6 +23,10 @@ class GraphContext(BaseContext):
         member.require(*scopes)
         return member
 
+    async def admit(self) -> None:
+        """Let a connection begin. Raises Unauthenticated, Forbidden."""
+        await self.member()
+
     def adopt(self, payload: object) -> None:
         """Take the credential of a connection_init payload, when the handshake had none: browsers send no header."""
         given = payload.get("authorization") if isinstance(payload, dict) else None
@@ -35,5 +39,5 @@ async def context_of(connection: HTTPConnection) -> GraphContext:
     portal: Portal = connection.app.state.portal
     context = GraphContext(portal, connection.headers.get("authorization"))
     if connection.scope["type"] == "http":
-        await context.member()
+        await context.admit()
     return context

@@ -1,5 +1,6 @@
 """The address of GraphQL: POST for queries and mutations, graphql-transport-ws for subscriptions, nothing by GET."""
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +17,7 @@ from market.errors import MarketError
 from market.strict_json import NotJson
 from portal_api.graphql.context import GraphContext, context_of
 from portal_api.graphql.documents import subscribes
+from portal_api.graphql.operators import create_operator_schema, operator_context_of
 from portal_api.graphql.schema import GridbaySchema, create_schema
 from portal_api.problems import Malformed, UnsupportedMediaType, WrongMethod
 
@@ -73,21 +75,29 @@ class PortalGraphQL(GraphQLRouter[GraphContext, None]):
     async def on_ws_connect(self, context: GraphContext) -> UnsetType | dict[str, object] | None:
         context.adopt(context.connection_params)
         try:
-            await context.member()
+            await context.admit()
         except MarketError:
             raise ConnectionRejectionError from None
         return UnsetType()
 
 
-def create_router() -> PortalGraphQL:
+def create_routers() -> tuple[PortalGraphQL, PortalGraphQL]:
+    """The customers' address and the operators'."""
+    return (
+        _router("/graphql", create_schema(), context_of),
+        _router("/ops/graphql", create_operator_schema(), operator_context_of),
+    )
+
+
+def _router(path: str, schema: GridbaySchema, context: Callable[..., Awaitable[GraphContext]]) -> PortalGraphQL:
     return PortalGraphQL(
-        create_schema(),
-        path="/graphql",
+        schema,
+        path=path,
         graphql_ide=None,
         allow_queries_via_get=False,
         subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL],
         connection_init_wait_timeout=timedelta(seconds=INIT_SECONDS),
         max_subscriptions_per_connection=SUBSCRIPTIONS_PER_CONNECTION_MAX,
-        context_getter=context_of,
+        context_getter=context,
         tags=["graphql"],
     )

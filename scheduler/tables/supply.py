@@ -18,7 +18,12 @@ class SupplyInterval(Base):
         CheckConstraint("quantity_milli > 0", "quantity"),
         CheckConstraint("until_at >= from_at", "time"),
         Index(
-            "uq_supply_intervals_open", "node_id", "unit", "model", unique=True, postgresql_where=text("until_at IS NULL")
+            "uq_supply_intervals_open",
+            "node_id",
+            "unit",
+            "model",
+            unique=True,
+            postgresql_where=text("until_at IS NULL"),
         ),
         Index("ix_supply_intervals_until_at", "until_at"),
     )
