@@ -1,7 +1,7 @@
 """Real servers that somebody else runs: named by a URL, used under names of our own, and left as they were.
 
     GRIDBAY_TEST_DATABASE_URL  postgresql+psycopg://user@host:5432/postgres   a role that may create databases
-    GRIDBAY_TEST_AMQP_URL      amqp://user:password@host:5672/                a vhost of our own, if rabbitmqctl may make it
+    GRIDBAY_TEST_AMQP_URL      amqp://user:password@host:5672/                a vhost of our own, if root asks
     GRIDBAY_TEST_REDIS_URL     redis://host:6379/0                            a key prefix of our own
     GRIDBAY_TEST_S3_URL        s3://bucket/prefix?endpoint=...                by default a moto that the tests start
 

@@ -2,6 +2,7 @@
 
 import structlog
 from celery.signals import worker_process_init
+from celery.worker.consumer import Consumer
 
 from gridbay.processes.contexts import TASKS
 from infra.bus.tasks import app
@@ -18,6 +19,9 @@ def main() -> None:
     log.info("working", task_modules=len(TASKS), pool=config.worker_pool)
     worker_process_init.connect(_after_fork)
     app.set_default()
+    # No task has a countdown: on RabbitMQ this step would declare 28 queues for delays.
+    steps = Consumer.Blueprint.default_steps
+    Consumer.Blueprint.default_steps = [step for step in steps if not step.endswith(":DelayedDelivery")]
     arguments = ["worker", "--pool", config.worker_pool]
     arguments += ["--concurrency", str(config.worker_concurrency), "--loglevel", "WARNING"]
     app.worker_main([*arguments, "--without-gossip", "--without-mingle", "--without-heartbeat"])

@@ -10,7 +10,6 @@ from infra.secrets import SecretBox
 from infra.storage.port import StorageMissing, checked_key
 
 
-
 class LocalStorage:
     """One file an object; written beside and renamed, so that no reader sees half of one."""
 

@@ -1,9 +1,11 @@
 """Every engine of every port: the embedded twin always, the real server where a URL names one."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import boto3
 import pytest
@@ -57,6 +59,14 @@ def moto_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def s3_url(moto_url: str) -> str:
-    """What GRIDBAY_STORAGE_URL would say."""
-    return f"s3://{BUCKET}/{new_prefix()}?endpoint={moto_url}"
+def s3_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """What GRIDBAY_STORAGE_URL would say: the S3 of the environment, or moto; a folder of our own, emptied at the end."""
+    given = os.environ.get("GRIDBAY_TEST_S3_URL") or f"s3://{BUCKET}?endpoint={request.getfixturevalue('moto_url')}"
+    place, _, options = given.partition("?")
+    url = f"{place.rstrip('/')}/{new_prefix()}?{options}"
+    yield url
+    parts, chosen = urlsplit(url), parse_qs(options)
+    client = boto3.client("s3", endpoint_url=chosen.get("endpoint", [None])[0])
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=parts.netloc, Prefix=parts.path.lstrip("/")):
+        for item in page.get("Contents", ()):
+            client.delete_object(Bucket=parts.netloc, Key=item["Key"])

@@ -1,4 +1,4 @@
-"""`python holding_consumer.py URL PREFIX`: takes one batch, says how many messages it has, and never comes to an end."""
+"""`python holding_consumer.py URL PREFIX`: takes one batch, says how many messages it has, and never ends."""
 
 import sys
 import threading

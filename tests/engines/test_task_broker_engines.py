@@ -110,7 +110,7 @@ def test_every_key_on_a_shared_server_has_the_prefix(valkey_url: str) -> None:
     broker.send("engines.note", "x")
     broker.send(PLACE_QUEUE)
     with redis.Redis.from_url(url) as client:
-        keys = {key.decode() for key in client.keys()}
+        keys = {key.decode() for key in client.scan_iter()}
     assert f"{prefix}:default" in keys
     assert f"{prefix}:{PLACE_QUEUE}" in keys
     assert [key for key in keys if not key.startswith(f"{prefix}:")] == []

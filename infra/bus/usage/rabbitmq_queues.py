@@ -34,7 +34,9 @@ class UsageQueues:
     def declare(self, channel: Any) -> None:
         """Make what is not there yet. channel: any of pika's; on an asynchronous one nobody waits for the answers."""
         channel.exchange_declare(self.exchange, exchange_type="topic", durable=True)
-        channel.queue_declare(self.parked, durable=True, arguments={"x-queue-type": "quorum", "x-max-length": PARKED_MAX})
+        channel.queue_declare(
+            self.parked, durable=True, arguments={"x-queue-type": "quorum", "x-max-length": PARKED_MAX}
+        )
         channel.queue_declare(self.billing, durable=True, arguments=self._arguments())
         channel.queue_bind(self.billing, self.exchange, routing_key=f"{self.exchange}.#")
 

@@ -104,9 +104,7 @@ class ValkeyUsageBus:
 
     def _lost(self, count: int) -> list[_Entry]:
         """What an earlier consumer took and never acknowledged; what came back too often is parked."""
-        claimed: Any = self._client.xautoclaim(
-            self.stream, GROUP, CONSUMER, self._reclaim_after_ms, "0-0", count=count
-        )
+        claimed: Any = self._client.xautoclaim(self.stream, GROUP, CONSUMER, self._reclaim_after_ms, "0-0", count=count)
         entries = [_Entry(*entry) for entry in claimed[1]]
         if not entries:
             return []
