@@ -21,6 +21,8 @@ _CODES = {
     "literal_error": "wrong_choice",
     "enum": "wrong_choice",
     "string_pattern_mismatch": "wrong_form",
+    "string_unicode": "character",
+    "invalid_key": "wrong_type",
 }
 _RANGES = ("greater_than", "less_than", "too_long", "too_short", "string_too", "finite_number", "int_parsing_size")
 _TYPES = {
@@ -65,9 +67,9 @@ def nearest(word: str, known: Collection[str]) -> str:
     return next((name for name in known if found and name.lower() == found[0]), "")
 
 
-def unknown(name: str, known: Collection[str]) -> tuple[str, str]:
-    """(what to say of a name that is not known, the one that was probably meant)."""
-    meant = nearest(name, known)
+def unknown(name: str, known: Collection[str], also: Collection[str] = ()) -> tuple[str, str]:
+    """(what to say of a name that is not known, the one that was probably meant). also: proposed, but not listed."""
+    meant = nearest(name, [*known, *sorted(also)])
     listed = ", ".join(list(known)[:KNOWN_SHOWN_MAX]) or "nothing"
     return f"`{shown(name)}` is unknown; {f'did you mean `{meant}`?' if meant else f'known here: {listed}'}", meant
 
@@ -92,9 +94,8 @@ def _fault(
     if kind == "missing":
         detail = f"`{location[-1]}` is missing" if location else "the body is missing"
     elif kind == "extra_forbidden":
-        detail, meant = unknown(
-            str(location[-1]), [*_fields_at(root, location[:-1]), *also.get(pointer_of(location[:-1]), ())]
-        )
+        inside = location[:-1]
+        detail, meant = unknown(str(location[-1]), _fields_at(root, inside), also.get(pointer_of(inside), ()))
     elif kind in ("literal_error", "enum"):
         known = _choices(str(context.get("expected", "")))
         meant = nearest(given, known) if isinstance(given, str) else ""
@@ -102,6 +103,10 @@ def _fault(
         detail = f"`{shown(given)}` is not possible here; {hint}"
     elif kind in _TYPES:
         detail = f"{_said(given)} stands here; write {_TYPES[kind]}"
+    elif kind == "string_unicode":
+        detail = "it holds half of a character (a lone surrogate); remove it"
+    elif kind == "invalid_key":
+        detail = f"`{shown(location[-1] if location else '')}` is no name; write it in quotes"
     elif kind == "string_pattern_mismatch":
         detail = f"`{shown(given)}` is not of the form {context.get('pattern', '')}"
     elif code == "out_of_range":
@@ -130,7 +135,7 @@ def _range(message: str) -> str:
     ):
         if message.startswith(words):
             verb = "it must have" if "have" in words else "it must be"
-            return f"{verb} {message.removeprefix(words)}"
+            return f"{verb} {message.removeprefix(words).replace(' after validation', '')}"
     return message
 
 

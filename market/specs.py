@@ -82,6 +82,13 @@ def _job_name(name: str) -> str:
     return name
 
 
+def _storable(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("it holds a NUL, which no command, file or variable can; remove it")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_storable)]
 VariableName = Annotated[str, AfterValidator(_variable_name)]
 JobName = Annotated[str, AfterValidator(_job_name)]
 
@@ -133,11 +140,11 @@ class JobSpec(_Part):
     api_version: Literal["gridbay/v1"] = Field(default="gridbay/v1", alias="apiVersion")
     kind: Literal["job"] = "job"
     name: JobName | None = None
-    run: str = Field(
+    run: Text = Field(
         min_length=1, max_length=32_768, description="shell commands, run with bash in the working directory"
     )
-    workdir: str | None = Field(default=None, max_length=500, description="a local folder, sent along as an archive")
-    env: dict[VariableName, Annotated[str, Field(max_length=32_768)]] = Field(default_factory=dict, max_length=ENV_MAX)
+    workdir: Text | None = Field(default=None, max_length=500, description="a local folder, sent along as an archive")
+    env: dict[VariableName, Annotated[Text, Field(max_length=32_768)]] = Field(default_factory=dict, max_length=ENV_MAX)
     secrets: list[VariableName] = Field(
         default_factory=list,
         max_length=SECRETS_MAX,

@@ -38,6 +38,8 @@ def deposit(
         amount_microusd = parse_usdc(amount)
     except ValueError as error:
         raise InvalidInput(str(error)) from None
+    if amount_microusd == 0:
+        raise InvalidInput("0 USDC are nothing to pay in", remedy="gridbay deposit 5")
     session = open_session()
     with Gridbay(session.account.url, session.token("customer"), on_retry=tell_retry) as market:
         wanted = market.deposit(amount_microusd)

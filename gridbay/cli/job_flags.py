@@ -78,11 +78,12 @@ def command_text(words: Sequence[str]) -> str:
 
 def explained(error: InvalidSpec, flags: JobFlags) -> InvalidInput:
     """The faults of a job that has no file, by the options that they are of."""
+    faults = error.errors or (FieldError("", error.detail),)
     lines = []
-    for fault in error.errors or (FieldError("", error.detail),):
+    for fault in faults:
         place = flags.blamed(fault) or fault.pointer.lstrip("/").replace("/", ".") or "the job"
         lines.append(f"{place}: {fault.detail}")
-    return InvalidInput("\n".join(lines))
+    return InvalidInput("\n".join(lines), errors=faults)
 
 
 def _mapping(value: Any) -> dict[str, Any]:

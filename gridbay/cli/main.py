@@ -1,5 +1,6 @@
 """`gridbay`: the entry point, and the list of every command."""
 
+import os
 import sys
 from typing import Annotated
 
@@ -80,15 +81,33 @@ def main(arguments: list[str] | None = None) -> None:
 
         tell_refusal(error)
         sys.exit(status_of(error))
+    except BrokenPipeError:
+        # Whoever read has seen enough.
+        _close_stdout()
+        sys.exit(EXIT_REFUSED)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         sys.stderr.write(f"gridbay: {place}{error.strerror or error}\n")
+        _close_stdout()
         sys.exit(EXIT_REFUSED)
+    except Exception as error:
+        from gridbay.cli.fault import tell_fault  # noqa: PLC0415
+
+        tell_fault(error)
+        sys.exit(EXIT_REFUSED)
+
+
+def _close_stdout() -> None:
+    """Let nothing be written there any more: Python would try once more when it ends, and complain."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def status_of(error: MarketError) -> int:
     """The exit status of a refusal."""
-    if error.kind in (Kind.INVALID, Kind.NOT_YET):
+    if error.kind in (Kind.INVALID, Kind.NOT_YET, Kind.MALFORMED):
         return EXIT_USAGE
     return EXIT_UNREACHABLE if error.kind is Kind.UNAVAILABLE else EXIT_REFUSED
 

@@ -12,6 +12,7 @@ from gridbay.cli.listing import facts
 from gridbay.cli.session import open_market
 from gridbay.client.anchors import verify_anchors
 from market.errors import InvalidInput
+from market.faults import faults_of
 from market.money import format_usdc
 from market.receipts import Receipt, verify_receipt
 
@@ -88,11 +89,18 @@ def verify(
 
 def read_receipt(file: Path) -> Receipt:
     """Raises InvalidInput for what is no receipt."""
-    if file.stat().st_size > FILE_MAX_BYTES:
+    try:
+        with file.open("rb") as source:
+            content = source.read(FILE_MAX_BYTES + 1)
+    except OSError as error:
+        raise InvalidInput(f"{file} cannot be read: {error.strerror}") from None
+    if len(content) > FILE_MAX_BYTES:
         raise InvalidInput(f"{file} is too large for a receipt")
     try:
-        return Receipt.model_validate_json(file.read_bytes())
+        return Receipt.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = "".join(f"/{part}" for part in first["loc"])
-        raise InvalidInput(f"{file} is no receipt{place and f', at {place}'}: {first['msg']}") from None
+        faults = list(faults_of(Receipt, error.errors(include_url=False)))
+        place = f", at {faults[0].pointer}" if faults[0].pointer else ""
+        raise InvalidInput(
+            f"{file} is no receipt{place}: {faults[0].detail}", remedy="gridbay receipt get JOB -o FILE fetches one"
+        ) from None

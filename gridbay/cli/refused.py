@@ -3,6 +3,7 @@
 from rich.text import Text
 
 from gridbay.cli.console import harmless, remarks
+from market.error_codes import Kind, usual_remedy
 from market.errors import MarketError
 
 
@@ -19,5 +20,12 @@ def tell_refusal(error: MarketError) -> None:
             place = item.pointer or "/"
             if item.detail not in error.detail:
                 console.print(Text.assemble("  ", (place, "bold"), f": {harmless(item.detail)}"))
-    if error.remedy:
+    if error.remedy and not _only_repeats(error):
         console.print(Text.assemble(("  mend: ", "green"), harmless(error.remedy)))
+    number = f", request {harmless(error.request_id)}" if error.request_id else ""
+    console.print(f"  code: {harmless(error.code)}{number}", style="dim", markup=False)
+
+
+def _only_repeats(error: MarketError) -> bool:
+    """Whether the remedy is the usual one of a wrong input: that says no more than its details did."""
+    return error.kind is Kind.INVALID and error.remedy == usual_remedy(error.code)

@@ -1,5 +1,6 @@
 """`gridbay secrets`: values that jobs get as environment variables and nobody sees again."""
 
+import re
 import sys
 from typing import Annotated
 
@@ -22,6 +23,11 @@ def secrets() -> None:
 @app.command("set")
 def set_secret(name: Name) -> None:
     """Store a secret; its value is asked for, unseen, or read from stdin."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,127}", name):
+        raise InvalidInput(
+            f"{name!r} is not the name of a variable: use letters, digits and `_`, no digit first",
+            remedy="gridbay secrets set NAME; its value is asked for, or read from stdin",
+        )
     value = _value(name)
     with open_market() as market:
         market.set_secret(name, value)

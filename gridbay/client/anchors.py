@@ -70,7 +70,7 @@ def anchor_problems(root: EpochRoot, transaction: Mapping[str, Any] | None, sign
         message, error = transaction["transaction"]["message"], transaction["meta"]["err"]
         signers = {key["pubkey"] for key in message["accountKeys"] if key["signer"]}
         memos = [item["parsed"] for item in message["instructions"] if item.get("programId") in MEMO_PROGRAMS]
-    except (KeyError, TypeError) as fault:
+    except (KeyError, TypeError, AttributeError) as fault:
         return [f"the RPC's answer cannot be read ({type(fault).__name__}: {fault})"]
     problems = []
     if error is not None:

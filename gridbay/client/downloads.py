@@ -60,7 +60,7 @@ def _fetch(output: OutputView, part: Path) -> None:
                     break
                 digest.update(piece)
                 file.write(piece)
-    except httpx.TransportError as error:
+    except httpx.HTTPError as error:
         raise Unavailable(f"{output.path} could not be fetched: {error or type(error).__name__}") from None
     if size != output.size_bytes or digest.hexdigest() != output.sha256:
         raise DamagedOutput(

@@ -74,16 +74,14 @@ class Operator:
 
     def overview(self) -> dict[str, Any]:
         """The market at a glance, as the portal words it."""
-        found: dict[str, Any] = self._transport.request("GET", "/ops/v1/overview").json()
-        return found
+        return self._transport.ask(dict[str, Any], "GET", "/ops/v1/overview")
 
     def ledger(self) -> Ledger:
-        return Ledger.model_validate_json(self._transport.request("GET", "/ops/v1/ledger").content)
+        return self._transport.ask(Ledger, "GET", "/ops/v1/ledger")
 
     def close_epoch(self) -> Epoch | None:
         """Close the open epoch and start settling it; None if no usage line was open. Asking twice is asking once."""
-        answer = self._transport.request("POST", "/ops/v1/epochs", repeatable=True)
-        return _Close.model_validate_json(answer.content).epoch
+        return self._transport.ask(_Close, "POST", "/ops/v1/epochs", repeatable=True).epoch
 
     def epoch(self, number: int) -> Epoch:
-        return Epoch.model_validate_json(self._transport.request("GET", f"/ops/v1/epochs/{number}").content)
+        return self._transport.ask(Epoch, "GET", f"/ops/v1/epochs/{number}")

@@ -6,7 +6,7 @@ from types import TracebackType
 from pydantic import BaseModel, ConfigDict
 
 from gridbay.client.patience import OnRetry
-from gridbay.client.transport import DEFAULT_PATIENCE_SECONDS, Transport
+from gridbay.client.transport import DEFAULT_PATIENCE_SECONDS, Transport, segment
 from market.customer_api import Money
 from market.resources import Unit
 
@@ -58,11 +58,12 @@ class JoinToken(_Answer):
 
 
 class Earnings(_Answer):
-    """payable: earned and not sent yet; paying: on its way; paid: confirmed by the chain."""
+    """payable: earned and not sent yet; paying: on its way; paid: confirmed by the chain; wallet_address: where to."""
 
     payable: Money
     paying: Money
     paid: Money
+    wallet_address: str | None
 
 
 class Provider:
@@ -87,14 +88,12 @@ class Provider:
         self._transport.close()
 
     def nodes(self) -> list[NodeView]:
-        return _Nodes.model_validate_json(self._transport.request("GET", "/provider/v1/nodes").content).items
+        return self._transport.ask(_Nodes, "GET", "/provider/v1/nodes").items
 
     def create_join_token(self, *, uses: int = 1, expires_in_hours: int = 24) -> JoinToken:
         """A fresh token by which so many machines may join."""
         body = {"name": "gridbay", "uses": uses, "expires_in_hours": expires_in_hours}
-        return JoinToken.model_validate_json(
-            self._transport.request("POST", "/provider/v1/join-tokens", json=body).content
-        )
+        return self._transport.ask(JoinToken, "POST", "/provider/v1/join-tokens", json=body)
 
     def set_wallet(self, address: str | None) -> None:
         """Where payouts go from now on: a Solana address whose USDC account exists."""
@@ -103,8 +102,7 @@ class Provider:
     def set_price(self, node_id: str, unit: Unit, price_microusd_per_unit_hour: int) -> NodeView:
         """Ask that much from now on; leases that run keep their price."""
         body = {"unit": unit.value, "price_microusd_per_unit_hour": price_microusd_per_unit_hour}
-        answer = self._transport.request("PUT", f"/provider/v1/nodes/{node_id}/price", json=body)
-        return NodeView.model_validate_json(answer.content)
+        return self._transport.ask(NodeView, "PUT", f"/provider/v1/nodes/{segment(node_id)}/price", json=body)
 
     def earnings(self) -> Earnings:
-        return Earnings.model_validate_json(self._transport.request("GET", "/provider/v1/earnings").content)
+        return self._transport.ask(Earnings, "GET", "/provider/v1/earnings")

@@ -31,18 +31,31 @@ _BY_STATUS: dict[int, type[MarketError]] = {
 }
 
 
+class NotAMarket(Unavailable):
+    """Another server answers at the URL, or a proxy in front of the market."""
+
+    code = "not_a_market"
+
+
 def refusal(response: httpx.Response) -> MarketError:
     """The refusal that an answer which is no success amounts to. response: already read."""
     try:
         problem = Problem.model_validate_json(response.content)
     except ValidationError:
-        return _foreign(response)
+        return foreign(response)
     kind = _by_code().get(problem.code) or _by_status(response.status_code)
-    places = [FieldError(item.get("pointer", ""), item.get("detail", "")) for item in problem.errors]
+    places = [FieldError(**item.model_dump()) for item in problem.errors]
     error = kind(problem.detail, remedy=problem.remedy, errors=places)
     # A code of a newer market stays readable, whatever type stands for it here.
-    error.code = problem.code
+    error.code, error.request_id = problem.code, problem.request_id
     return error
+
+
+def foreign(response: httpx.Response) -> MarketError:
+    """An answer that is not the market's own: a proxy's page, or another server altogether."""
+    body = " ".join(response.text.split())[:DETAIL_MAX_CHARACTERS]
+    said = f"{response.request.url} answered {response.status_code} {response.reason_phrase}".rstrip()
+    return NotAMarket(f"{said}, and not as a market does{f': {body}' if body else ''}")
 
 
 def _by_code() -> dict[str, type[MarketError]]:
@@ -58,15 +71,3 @@ def _descendants(kind: type[MarketError]) -> Iterator[type[MarketError]]:
 
 def _by_status(status: int) -> type[MarketError]:
     return _BY_STATUS.get(status, Unavailable if status >= 500 or status == 429 else InvalidInput)
-
-
-def _foreign(response: httpx.Response) -> MarketError:
-    """An answer that is not the market's own: a proxy's page, or another server altogether."""
-    body = " ".join(response.text.split())[:DETAIL_MAX_CHARACTERS]
-    error = _by_status(response.status_code)(
-        f"{response.request.url.host} answered {response.status_code} {response.reason_phrase}"
-        + (f": {body}" if body else ""),
-        remedy="check that the URL is a Gridbay market's",
-    )
-    error.code = f"http_{response.status_code}"
-    return error

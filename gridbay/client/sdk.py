@@ -3,22 +3,22 @@
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel
 
 from gridbay.client.downloads import download
 from gridbay.client.patience import OnRetry
 from gridbay.client.streams import LogPosition, follow_job, follow_log, wait_until
-from gridbay.client.transport import DEFAULT_PATIENCE_SECONDS, Transport
+from gridbay.client.transport import DEFAULT_PATIENCE_SECONDS, Transport, segment
 from gridbay.client.workdirs import Archive, pack, put_archive
 from market.customer_api import (
     IDEMPOTENCY_HEADER,
     BalanceView,
     CostView,
-    DepositRequest,
     DepositView,
     IdentityView,
     JobView,
@@ -27,12 +27,9 @@ from market.customer_api import (
     OutputView,
     Page,
     PlanView,
-    SecretRequest,
-    SubmitRequest,
     WorkdirAnswer,
-    WorkdirRequest,
 )
-from market.errors import FieldError
+from market.errors import InvalidInput
 from market.receipts import Receipt
 from market.specs import InvalidSpec
 from market.states import JobState
@@ -40,6 +37,10 @@ from market.states import JobState
 PAGES_MAX = 1000
 JOBS_A_PAGE = 50
 _SPEC = "/spec"
+
+
+class _Names(BaseModel):
+    names: list[str]
 
 
 class Gridbay:
@@ -75,7 +76,7 @@ class Gridbay:
         self.close()
 
     def me(self) -> IdentityView:
-        return IdentityView.model_validate_json(self._transport.request("GET", "/v1/me").content)
+        return self._transport.ask(IdentityView, "GET", "/v1/me")
 
     def offers(
         self,
@@ -94,10 +95,9 @@ class Gridbay:
 
         workdir_sha256: of the archive that would go with it, sent or not. Raises InvalidSpec with pointers into spec.
         """
-        body = SubmitRequest(spec=dict(spec), workdir_sha256=workdir_sha256).model_dump(mode="json")
+        body = {"spec": dict(spec), "workdir_sha256": workdir_sha256}
         with _pointers_into_spec():
-            answer = self._transport.request("POST", "/v1/jobs/plan", json=body, repeatable=True)
-        return PlanView.model_validate_json(answer.content)
+            return self._transport.ask(PlanView, "POST", "/v1/jobs/plan", json=body, repeatable=True)
 
     def submit(
         self, spec: Mapping[str, Any], *, workdir_sha256: str | None = None, idempotency_key: str | None = None
@@ -107,24 +107,22 @@ class Gridbay:
         workdir_sha256: of an archive that `upload_workdir` has sent. idempotency_key: the same text for the same
         intent; by default a fresh one for each call.
         """
-        body = SubmitRequest(spec=dict(spec), workdir_sha256=workdir_sha256).model_dump(mode="json")
+        body = {"spec": dict(spec), "workdir_sha256": workdir_sha256}
         with _pointers_into_spec():
-            answer = self._transport.request(
-                "POST", "/v1/jobs", json=body, headers=_intent(idempotency_key), repeatable=True
+            return self._transport.ask(
+                JobView, "POST", "/v1/jobs", json=body, headers=_intent(idempotency_key), repeatable=True
             )
-        return JobView.model_validate_json(answer.content)
 
     def jobs(self, *, states: Sequence[JobState] = ()) -> Iterator[JobView]:
         """Every job of the organization (in one of these states), newest first; a page is asked for when reached."""
         return self._pages("/v1/jobs", Page[JobView], {"limit": JOBS_A_PAGE, "state": list(states)})
 
     def job(self, job_id: str) -> JobView:
-        return JobView.model_validate_json(self._transport.request("GET", f"/v1/jobs/{job_id}").content)
+        return self._transport.ask(JobView, "GET", f"/v1/jobs/{segment(job_id)}")
 
     def stop(self, job_id: str) -> JobView:
         """Ask a job to stop; one that has ended stays as it is."""
-        answer = self._transport.request("POST", f"/v1/jobs/{job_id}/stop", repeatable=True)
-        return JobView.model_validate_json(answer.content)
+        return self._transport.ask(JobView, "POST", f"/v1/jobs/{segment(job_id)}/stop", repeatable=True)
 
     def logs(self, job_id: str, *, follow: bool = True, after: LogPosition | None = None) -> Iterator[LogLine]:
         """The log in pieces, each exactly once, across broken connections; until the job's end if it is followed.
@@ -143,47 +141,42 @@ class Gridbay:
 
     def outputs(self, job_id: str) -> list[OutputView]:
         """The files a job left, with signed URLs that are good for a while."""
-        answer = self._transport.request("GET", f"/v1/jobs/{job_id}/outputs")
-        return TypeAdapter(list[OutputView]).validate_json(answer.content)
+        return self._transport.ask(list[OutputView], "GET", f"/v1/jobs/{segment(job_id)}/outputs")
 
     def download_outputs(self, job_id: str, folder: Path) -> list[Path]:
         """Fetch every output into the folder, checked against its hash; where each of them lies now."""
         return [download(output, folder) for output in self.outputs(job_id)]
 
     def cost(self, job_id: str) -> CostView:
-        return CostView.model_validate_json(self._transport.request("GET", f"/v1/jobs/{job_id}/cost").content)
+        return self._transport.ask(CostView, "GET", f"/v1/jobs/{segment(job_id)}/cost")
 
     def receipt(self, job_id: str) -> Receipt:
         """The proof of a job's bill; raises Unavailable while the epoch of one of its lines is open."""
         # An open epoch is a plain answer here, not a moment's weakness: asking again at once is no use.
-        answer = self._transport.request("GET", f"/v1/jobs/{job_id}/receipt", insist=False)
-        return Receipt.model_validate_json(answer.content)
+        return self._transport.ask(Receipt, "GET", f"/v1/jobs/{segment(job_id)}/receipt", insist=False)
 
     def balance(self) -> BalanceView:
-        return BalanceView.model_validate_json(self._transport.request("GET", "/v1/balance").content)
+        return self._transport.ask(BalanceView, "GET", "/v1/balance")
 
     def deposit(self, amount_microusd: int, *, idempotency_key: str | None = None) -> DepositView:
         """How to pay that much in: a Solana Pay request, credited once its transfer is final."""
-        body = DepositRequest(amount_microusd=amount_microusd).model_dump(mode="json")
-        answer = self._transport.request(
-            "POST", "/v1/deposits", json=body, headers=_intent(idempotency_key), repeatable=True
+        body = {"amount_microusd": amount_microusd}
+        return self._transport.ask(
+            DepositView, "POST", "/v1/deposits", json=body, headers=_intent(idempotency_key), repeatable=True
         )
-        return DepositView.model_validate_json(answer.content)
 
     def deposit_status(self, deposit_id: str) -> DepositView:
-        return DepositView.model_validate_json(self._transport.request("GET", f"/v1/deposits/{deposit_id}").content)
+        return self._transport.ask(DepositView, "GET", f"/v1/deposits/{segment(deposit_id)}")
 
     def set_secret(self, name: str, value: str) -> None:
         """Store a secret for jobs that name it; it is never shown again."""
-        body = SecretRequest(value=value).model_dump(mode="json")
-        self._transport.request("PUT", f"/v1/secrets/{name}", json=body)
+        self._transport.request("PUT", f"/v1/secrets/{segment(name)}", json={"value": value})
 
     def secret_names(self) -> list[str]:
-        answer = self._transport.request("GET", "/v1/secrets").json()
-        return [str(name) for name in answer["names"]]
+        return self._transport.ask(_Names, "GET", "/v1/secrets").names
 
     def remove_secret(self, name: str) -> None:
-        self._transport.request("DELETE", f"/v1/secrets/{name}")
+        self._transport.request("DELETE", f"/v1/secrets/{segment(name)}")
 
     def upload_workdir(self, folder: Path) -> str:
         """Pack a folder and send it, unless the market has exactly that already; the hash that `submit` takes."""
@@ -192,10 +185,8 @@ class Gridbay:
 
     def upload_archive(self, archive: Archive) -> str:
         """Send an archive that was packed before."""
-        body = WorkdirRequest(sha256=archive.sha256, size_bytes=archive.size_bytes).model_dump(mode="json")
-        answer = WorkdirAnswer.model_validate_json(
-            self._transport.request("POST", "/v1/workdirs", json=body, repeatable=True).content
-        )
+        body = {"sha256": archive.sha256, "size_bytes": archive.size_bytes}
+        answer = self._transport.ask(WorkdirAnswer, "POST", "/v1/workdirs", json=body, repeatable=True)
         if answer.upload_url is not None:
             put_archive(archive, answer.upload_url, self._transport.patience())
         return archive.sha256
@@ -203,8 +194,7 @@ class Gridbay:
     def _pages(self, path: str, kind: Any, query: Mapping[str, Any]) -> Iterator[Any]:
         cursor: str | None = None
         for _ in range(PAGES_MAX):
-            answer = self._transport.request("GET", path, params={**query, "cursor": cursor})
-            page = kind.model_validate_json(answer.content)
+            page = self._transport.ask(kind, "GET", path, params={**query, "cursor": cursor})
             yield from page.items
             if page.next_cursor is None:
                 return
@@ -212,7 +202,10 @@ class Gridbay:
 
 
 def _intent(key: str | None) -> dict[str, str]:
-    return {IDEMPOTENCY_HEADER: key or secrets.token_hex(16)}
+    key = key or secrets.token_hex(16)
+    if not (key.isascii() and key.isprintable()):
+        raise InvalidInput("an idempotency key is plain ASCII text")
+    return {IDEMPOTENCY_HEADER: key}
 
 
 @contextmanager
@@ -221,5 +214,5 @@ def _pointers_into_spec() -> Iterator[None]:
     try:
         yield
     except InvalidSpec as error:
-        faults = [FieldError(fault.pointer.removeprefix(_SPEC), fault.detail) for fault in error.errors]
+        faults = [replace(fault, pointer=fault.pointer.removeprefix(_SPEC)) for fault in error.errors]
         raise InvalidSpec(error.detail.removeprefix(_SPEC), remedy=error.remedy, errors=faults) from None

@@ -9,7 +9,8 @@ import httpx
 from httpx_sse import EventSource, ServerSentEvent, SSEError
 from pydantic import BaseModel, ValidationError
 
-from gridbay.client.transport import Transport, TryAgain
+from gridbay.client.refusals import NotAMarket
+from gridbay.client.transport import Transport, TryAgain, segment
 from market.customer_api import JobView, LogLine
 from market.errors import MarketError, Unavailable
 
@@ -53,13 +54,16 @@ def follow_log(
     A reader that lags may get a piece that overlaps the one before it: only its new end is given.
     """
     reached = _Reached(after)
-    for event in _events(transport, f"/v1/jobs/{job_id}/logs", {"follow": follow}, reached, endless=follow):
+    for event in _events(transport, f"/v1/jobs/{segment(job_id)}/logs", {"follow": follow}, reached, endless=follow):
         if event.event == "end":
             return
         if event.event != "log":
             continue
         piece = _read(LogLine, event.data)
-        end = LogPosition.parse(event.id)
+        try:
+            end = LogPosition.parse(event.id)
+        except ValueError:
+            raise NotAMarket(f"the market sent a log's event with the id {event.id[:40]!r}, which is none") from None
         fresh = _beyond(piece, end, reached.place)
         reached.place = end if reached.place is None else max(reached.place, end)
         if fresh is not None:
@@ -72,7 +76,7 @@ def follow_job(transport: Transport, job_id: str, *, until: float | None = None)
     until: the moment (time.monotonic) at which to raise TimeIsUp, some seconds late at most.
     """
     last: JobView | None = None
-    for event in _events(transport, f"/v1/jobs/{job_id}/events", {}, _Reached(None), until=until):
+    for event in _events(transport, f"/v1/jobs/{segment(job_id)}/events", {}, _Reached(None), until=until):
         if not event.data:
             continue
         job = _read(JobView, event.data)
@@ -104,7 +108,7 @@ def _read(kind: type[Answer], data: str) -> Answer:
     try:
         return kind.model_validate_json(data)
     except ValidationError as error:
-        raise Unavailable(f"the market sent a {kind.__name__} that cannot be read: {error}") from None
+        raise NotAMarket(f"the market sent a {kind.__name__} that cannot be read: {error}") from None
 
 
 def _beyond(piece: LogLine, end: LogPosition, place: LogPosition | None) -> LogLine | None:
@@ -153,7 +157,7 @@ def _events(
         except TryAgain as refused:
             failure, after = refused.error, refused.after_seconds
         except SSEError as error:
-            raise Unavailable(f"{path} does not answer with events: {error}") from None
+            raise NotAMarket(f"{path} does not answer with events: {error}") from None
         except httpx.TransportError as error:
             if until is not None and isinstance(error, httpx.ReadTimeout):
                 continue

@@ -1,13 +1,17 @@
 """One HTTP conversation with a market: the credential, the bounds, the refusals, and what is safely asked again."""
 
+import json as json_module
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeVar, cast
+from urllib.parse import quote
 
 import httpx
+from pydantic import TypeAdapter, ValidationError
 
 from gridbay.client.patience import OnRetry, Patience
-from gridbay.client.refusals import refusal
+from gridbay.client.refusals import NotAMarket, foreign, refusal
 from market.errors import InvalidInput, MarketError, Unavailable
 
 CONNECT_SECONDS = 5.0
@@ -22,6 +26,9 @@ _REPEATABLE_METHODS = frozenset({"GET", "PUT", "DELETE"})
 TOO_MANY = 429
 _BUSY_STATUSES = frozenset({TOO_MANY, 502, 503, 504})
 _IN_FLIGHT_CODE = "idempotency_key_in_flight"
+
+
+Answer = TypeVar("Answer")
 
 
 class TryAgain(Exception):
@@ -40,6 +47,8 @@ class Transport:
 
     def __init__(self, url: str, token: str, *, patience_seconds: float, on_retry: OnRetry | None = None) -> None:
         self.url = url.rstrip("/")
+        if not (token.isascii() and token.isprintable()) or " " in token:
+            raise InvalidInput("the token holds characters that no token has", remedy="copy it anew")
         self._patience_seconds, self._on_retry = patience_seconds, on_retry
         encrypted = _is_encrypted(self.url)
         self._http = httpx.Client(
@@ -73,9 +82,13 @@ class Transport:
         insist: ask again where the market says that it cannot answer now.
         """
         repeatable = repeatable or method in _REPEATABLE_METHODS
+        content = _encoded(json) if json is not None else None
+        typed = {"Content-Type": "application/json"} if content is not None else {}
         patience = self.patience()
         while True:
-            request = self._http.build_request(method, path, json=json, params=_query(params), headers=headers)
+            request = self._http.build_request(
+                method, path, content=content, params=_query(params), headers={**typed, **(headers or {})}
+            )
             try:
                 return self._once(request)
             except TryAgain as refused:
@@ -86,6 +99,17 @@ class Transport:
                 may_repeat = repeatable or isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
                 if not may_repeat or not patience.wait(_reason(error)):
                     raise self.unreachable(error) from None
+            except httpx.HTTPError as error:
+                raise NotAMarket(f"{self.url} does not answer as a market does: {_reason(error)}") from None
+
+    def ask(self, kind: type[Answer], method: str, path: str, **request: Any) -> Answer:
+        """The same as `request`, its answer read as that type. Raises NotAMarket for another one."""
+        response = self.request(method, path, **request)
+        try:
+            answer: Answer = _reader(cast(Any, kind)).validate_json(response.content)
+            return answer
+        except ValidationError:
+            raise foreign(response) from None
 
     @contextmanager
     def stream(
@@ -133,11 +157,36 @@ def storage_client(url: str) -> httpx.Client:
     return httpx.Client(timeout=httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS), verify=_is_encrypted(url))
 
 
+@lru_cache(maxsize=128)
+def _reader(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def segment(name: str) -> str:
+    """A name as one part of a path, whatever it holds. Raises InvalidInput for what cannot be one."""
+    if name in ("", ".", ".."):
+        raise InvalidInput(f"{name!r} is not a name of anything here")
+    return quote(name, safe="", errors="surrogateescape")
+
+
+def _encoded(value: Any) -> bytes:
+    """Escaped, so that any text can be sent, and refused where it belongs."""
+    try:
+        return json_module.dumps(value, allow_nan=False).encode()
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InvalidInput(
+            f"this cannot be said in JSON: {error}", remedy="use plain data and finite numbers"
+        ) from None
+
+
 def _is_encrypted(url: str) -> bool:
-    scheme = httpx.URL(url).scheme
-    if scheme not in ("http", "https"):
-        raise InvalidInput(f"{url!r} is not a URL of a market", remedy="write it like https://market.example")
-    return scheme == "https"
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, UnicodeError):
+        parsed = httpx.URL("")
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise InvalidInput(f"{url!r} is not a URL", remedy="write it like https://market.example")
+    return parsed.scheme == "https"
 
 
 def _refused(response: httpx.Response) -> Exception:

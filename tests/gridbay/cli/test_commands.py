@@ -161,7 +161,10 @@ def test_an_empty_market_is_told(logged_in: ServedMarket, gridbay: Gridbay) -> N
 def test_a_foreign_job_is_a_refusal(logged_in: ServedMarket, gridbay: Gridbay) -> None:
     logged_in.on("GET /v1/jobs/{}", problem(404, "not_found", "there is no such job here"))
     ended = gridbay("jobs", "show", "job_x")
-    assert (ended.code, ended.out, ended.err) == (1, "", "refused: there is no such job here\n")
+    assert (ended.code, ended.out) == (1, "")
+    refused, mend, code = ended.err.splitlines()
+    assert (refused, code) == ("refused: there is no such job here", "  code: not_found")
+    assert mend.startswith("  mend: check the id")
 
 
 def test_a_market_that_is_away_is_told_with_its_own_status(gridbay: Gridbay, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,12 +47,12 @@ image: ubuntu
         "2:1: `run` is missing",
         "2:7: write a name in small letters, digits, `.`, `_` and `-`, 63 at most",
         "3:1: `runn` is unknown; did you mean `run`?",
-        "6:3: `2B` is not the name of a variable: use letters, digits and `_`, no digit first",
+        "6:3: `2B` is not the name of a variable: use letters, digits and `_`, no digit first, 128 at most",
         "8:3: `gpuu` is unknown; did you mean `gpu`?",
         "9:8: 'lots' is not a number of CPUs: write it like 2, 0.5 or 500m",
         "10:3: `nodes` is not available yet; remove it",
         "13:11: '/etc/passwd' leaves the working directory; name a path inside it",
-        "15:23: Input should be 'provider_lost' or 'failure'",
+        "15:23: `everything` is not possible here; choose one of: provider_lost, failure",
         "16:21: -3 is not an amount of USDC: write it like 0.42, with at most six decimals",
         "17:1: `image` is not available yet; remove it",
     ]
@@ -85,6 +85,7 @@ def test_the_line_is_shown_with_a_caret_below(tmp_path: Path, gridbay: Gridbay) 
         f"{path}:3:3: `gpuu` is unknown; did you mean `gpu`?",
         "    3 |   gpuu: H100",
         "      |   ^^^^",
+        "  code: invalid_spec",
     ]
 
 

@@ -87,7 +87,7 @@ def test_what_is_no_receipt_is_a_refusal(tmp_path: Path, gridbay: Gridbay, text:
     ended = gridbay("receipt", "verify", tmp_path / "r.json")
     assert (ended.code, ended.out) == (2, "")
     assert "r.json is no receipt" in ended.err
-    assert gridbay("receipt", "verify", tmp_path / "missing.json").code == 1
+    assert gridbay("receipt", "verify", tmp_path / "missing.json").code == 2
 
 
 def test_it_is_fetched_when_its_epoch_is_closed(logged_in: ServedMarket, gridbay: Gridbay, tmp_path: Path) -> None:

@@ -197,7 +197,11 @@ def test_a_refusal_is_words_not_a_traceback(logged_in: ServedMarket, gridbay: Gr
     )
     ended = gridbay("run", "-y", "--no-workdir", "--", "true")
     assert ended.code == 1
-    assert ended.err.splitlines()[-2:] == ["refused: 2.00 USDC are needed", "  mend: gridbay deposit 2"]
+    assert ended.err.splitlines()[-3:] == [
+        "refused: 2.00 USDC are needed",
+        "  mend: gridbay deposit 2",
+        "  code: insufficient_funds",
+    ]
 
 
 def test_a_market_that_goes_away_leaves_the_job_alone(logged_in: ServedMarket, gridbay: Gridbay, folder: Path) -> None:

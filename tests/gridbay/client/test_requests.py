@@ -8,6 +8,7 @@ from served_market import Answer, Seen, ServedMarket, problem
 from views import JOB_ID, job, offer, plan
 
 from gridbay.client import Gridbay
+from gridbay.client.refusals import NotAMarket
 from gridbay.client.transport import Transport
 from market.customer_api import Page
 from market.errors import Conflict, FieldError, InsufficientFunds, InvalidInput, MarketError, NotFound, Unavailable
@@ -80,8 +81,9 @@ def test_an_open_epoch_is_an_answer_and_not_asked_for_again(market: ServedMarket
         (problem(402, "insufficient_funds", "2.00 needed", remedy="gridbay deposit 2"), InsufficientFunds, None),
         (problem(404, "not_found", "no such job"), NotFound, None),
         (problem(409, "a_code_of_next_year", "later"), Conflict, "a_code_of_next_year"),
-        (Answer(b"<html>Bad gateway</html>", 400), InvalidInput, "http_400"),
-        (Answer(b"<html>Oops</html>", 500), Unavailable, "http_500"),
+        (Answer(b"<html>Bad request</html>", 400), NotAMarket, "not_a_market"),
+        (Answer(b"<html>Oops</html>", 500), NotAMarket, "not_a_market"),
+        (Answer(b"<html>Welcome</html>", 200), NotAMarket, "not_a_market"),
     ],
 )
 def test_refusals_are_types(
