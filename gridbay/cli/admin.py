@@ -19,11 +19,11 @@ LOOK_SECONDS = 0.25
 LOOK_SECONDS_MAX = 2.0
 OPEN = "open"
 PAYOUT_COLUMNS = (
-    Column("PROVIDER", lambda payout: payout.provider_id),
-    Column("AMOUNT", lambda payout: payout.amount.usdc, right=True),
-    Column("STATE", lambda payout: f"{payout.state} {payout.detail}".strip()),
-    Column("TO", lambda payout: payout.wallet_address),
-    Column("SIGNATURE", lambda payout: payout.signature or ""),
+    Column("PROVIDER", lambda payout: payout.provider_id, rank=0),
+    Column("AMOUNT", lambda payout: payout.amount.usdc, right=True, rank=0),
+    Column("STATE", lambda payout: f"{payout.state} {payout.detail}".strip(), wraps=True, rank=0),
+    Column("TO", lambda payout: payout.wallet_address, rank=3),
+    Column("SIGNATURE", lambda payout: payout.signature or "", rank=2),
 )
 
 

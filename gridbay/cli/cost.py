@@ -10,17 +10,17 @@ from gridbay.cli.session import open_market
 
 app = typer.Typer()
 COLUMNS = (
-    Column("ATTEMPT", lambda line: str(line.attempt_number), right=True),
-    Column("WINDOW", lambda line: str(line.window_number), right=True),
+    Column("ATTEMPT", lambda line: str(line.attempt_number), right=True, rank=2),
+    Column("WINDOW", lambda line: str(line.window_number), right=True, rank=2),
     Column("UNITS", lambda line: f"{line.quantity_milli / 1000:g}", right=True),
-    Column("SECONDS", lambda line: f"{line.run_ms / 1000:.3f}", right=True),
+    Column("SECONDS", lambda line: f"{line.run_ms / 1000:.3f}", right=True, rank=0),
     Column("USDC/h", lambda line: line.price_per_unit_hour.usdc, right=True),
-    Column("AMOUNT", lambda line: line.amount.usdc, right=True),
+    Column("AMOUNT", lambda line: line.amount.usdc, right=True, rank=0),
     Column("PROVIDER", lambda line: line.provider_share.usdc, right=True),
     Column("FEE", lambda line: line.fee.usdc, right=True),
     Column("ROUNDING", lambda line: line.rounding.usdc, right=True),
     Column("EPOCH", lambda line: "open" if line.epoch is None else str(line.epoch), right=True),
-    Column("CAPTURED", lambda line: wording.moment(line.captured_at)),
+    Column("CAPTURED", lambda line: wording.moment(line.captured_at), rank=3),
 )
 
 

@@ -1,5 +1,7 @@
 """The end of the demo: one table of what was run, what it cost, who got what, and whether the receipts hold."""
 
+from decimal import Decimal
+
 from rich.table import Table
 from rich.text import Text
 
@@ -37,10 +39,11 @@ def _rows(proofs: list[Proof], epoch: Epoch) -> list[tuple[str, list[str | Text]
         ("id", [proof.job.job_id for proof in proofs]),
         ("outcome", [wording.state(proof.job) for proof in proofs]),
         ("node", [proof.job.attempts[-1].node_name for proof in proofs]),
-        ("seconds", [f"{sum(line.run_ms for line in proof.cost.lines) / 1000:.3f}" for proof in proofs]),
-        ("cost (USDC)", [proof.cost.total.usdc for proof in proofs]),
+        ("seconds billed", [f"{sum(line.run_ms for line in proof.cost.lines) / 1000:.3f}" for proof in proofs]),
+        ("cost (USDC)", [_six(proof.cost.total) for proof in proofs]),
         ("provider's share", [_sum([line.provider_share for line in proof.cost.lines]) for proof in proofs]),
         ("fee", [_sum([line.fee for line in proof.cost.lines]) for proof in proofs]),
+        ("rounding", [_sum([line.rounding for line in proof.cost.lines]) for proof in proofs]),
         ("epoch", [str(epoch.epoch)] * len(proofs)),
         ("signature", [_signatures(proof) for proof in proofs]),
         ("receipt", [_verdict(proof) for proof in proofs]),
@@ -48,7 +51,12 @@ def _rows(proofs: list[Proof], epoch: Epoch) -> list[tuple[str, list[str | Text]
 
 
 def _sum(parts: list[Money]) -> str:
-    return Money.of(sum(part.microusd for part in parts)).usdc
+    return _six(Money.of(sum(part.microusd for part in parts)))
+
+
+def _six(amount: Money) -> str:
+    """To the micro-USDC, so that the parts can be added up by eye."""
+    return f"{Decimal(amount.usdc):.6f}"
 
 
 def _signatures(proof: Proof) -> str:

@@ -17,23 +17,23 @@ JobId = Annotated[str, typer.Argument(help="job_...", metavar="JOB", show_defaul
 SHOWN = 20
 
 COLUMNS = (
-    Column("JOB", lambda job: job.job_id),
+    Column("JOB", lambda job: job.job_id, rank=0),
     Column("NAME", lambda job: job.name),
-    Column("STATE", lambda job: job.state),
-    Column("REASON", wording.reason),
-    Column("NODE", lambda job: job.attempts[-1].node_name if job.attempts else ""),
-    Column("RAN", lambda job: wording.duration(wording.run_seconds(job)) if job.attempts else "", right=True),
-    Column("COST USDC", lambda job: job.cost.usdc, right=True),
-    Column("SUBMITTED", lambda job: wording.moment(job.created_at)),
+    Column("STATE", lambda job: job.state, rank=0),
+    Column("REASON", wording.reason, wraps=True, rank=2),
+    Column("NODE", lambda job: job.attempts[-1].node_name if job.attempts else "", rank=3),
+    Column("RAN", lambda job: wording.duration(wording.run_seconds(job)) if job.attempts else "", right=True, rank=2),
+    Column("COST USDC", lambda job: job.cost.usdc, right=True, rank=0),
+    Column("SUBMITTED", lambda job: wording.moment(job.created_at), rank=3),
 )
 ATTEMPT_COLUMNS = (
-    Column("ATTEMPT", lambda attempt: str(attempt.number), right=True),
+    Column("ATTEMPT", lambda attempt: str(attempt.number), right=True, rank=0),
     Column("NODE", lambda attempt: attempt.node_name),
-    Column("STATE", lambda attempt: attempt.state),
-    Column("REASON", lambda attempt: f"{attempt.reason} {attempt.detail}".strip()),
+    Column("STATE", lambda attempt: attempt.state, rank=0),
+    Column("REASON", lambda attempt: f"{attempt.reason} {attempt.detail}".strip(), wraps=True),
     Column("EXIT", lambda attempt: "" if attempt.exit_code is None else str(attempt.exit_code), right=True),
     Column("RAN", lambda attempt: wording.duration(wording.attempt_seconds(attempt)), right=True),
-    Column("USDC/h", lambda attempt: attempt.price_per_unit_hour.usdc, right=True),
+    Column("USDC/h", lambda attempt: attempt.price_per_unit_hour.usdc, right=True, rank=2),
 )
 
 
@@ -52,7 +52,7 @@ def jobs(
     with open_market() as market:
         found = list(islice(market.jobs(states=state or ()), limit))
     if not found and output is Output.TABLE:
-        print("no job yet: gridbay run job.yaml")
+        print(f"no job is {' or '.join(state)}" if state else "no job yet: gridbay run job.yaml")
         return
     show(found, COLUMNS, output, name=lambda job: job.job_id)
 

@@ -18,14 +18,14 @@ from market.resources import Unit
 
 app = typer.Typer()
 COLUMNS = (
-    Column("NODE", lambda offer: offer.node_name),
-    Column("MODEL", wording.model),
+    Column("NODE", lambda offer: offer.node_name, rank=0),
+    Column("MODEL", wording.model, rank=0),
     Column("MEMORY", lambda offer: wording.size(offer.memory_bytes) if offer.unit is Unit.GPU else "", right=True),
-    Column("FREE", lambda offer: f"{offer.free_milli / 1000:g} of {offer.total_milli / 1000:g}", right=True),
-    Column("USDC/h", lambda offer: offer.price_per_unit_hour.usdc, right=True),
+    Column("FREE", lambda offer: f"{offer.free_milli / 1000:g} of {offer.total_milli / 1000:g}", right=True, rank=0),
+    Column("USDC/h", lambda offer: offer.price_per_unit_hour.usdc, right=True, rank=0),
     Column("RAM FREE", lambda offer: wording.size(offer.memory_free_bytes), right=True),
     Column("CPUS FREE", lambda offer: f"{offer.cpu_free_milli / 1000:g}", right=True),
-    Column("OFFER", lambda offer: offer.offer_id),
+    Column("OFFER", lambda offer: offer.offer_id, rank=2),
 )
 
 

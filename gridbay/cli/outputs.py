@@ -13,8 +13,8 @@ from gridbay.cli.session import open_market
 
 app = typer.Typer()
 COLUMNS = (
-    Column("PATH", lambda file: file.path),
-    Column("SIZE", lambda file: wording.size(file.size_bytes), right=True),
+    Column("PATH", lambda file: file.path, rank=0),
+    Column("SIZE", lambda file: wording.size(file.size_bytes), right=True, rank=0),
     Column("SHA-256", lambda file: file.sha256),
 )
 

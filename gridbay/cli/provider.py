@@ -13,7 +13,7 @@ ENTRIES = (
     Entry("status", "gridbay.cli.provider_account:status_app", "Show the provider's nodes and offers.", _ACCOUNT),
     Entry("price", "gridbay.cli.provider_account:price_app", "Change what is asked.", _ACCOUNT),
     Entry("earnings", "gridbay.cli.provider_account:earnings_app", "Show what was earned and paid.", _ACCOUNT),
-    Entry("wallet", "gridbay.cli.provider_account:wallet_app", "Say where payouts go.", _ACCOUNT),
+    Entry("wallet", "gridbay.cli.provider_account:wallet_app", "Show or say where payouts go.", _ACCOUNT),
     Entry("invite", "gridbay.cli.provider_account:invite_app", "Make a token by which machines join.", _ACCOUNT),
 )
 

@@ -16,19 +16,21 @@ from market.resources import Unit
 status_app = typer.Typer()
 price_app = typer.Typer(no_args_is_help=True)
 earnings_app = typer.Typer()
-wallet_app = typer.Typer(no_args_is_help=True)
+wallet_app = typer.Typer(invoke_without_command=True)
 invite_app = typer.Typer()
 
+NO_WALLET = "none yet, so nothing is sent: gridbay provider wallet set ADDRESS"
+
 COLUMNS = (
-    Column("NODE", lambda node: node.name),
-    Column("STATE", lambda node: node.state),
+    Column("NODE", lambda node: node.name, rank=0),
+    Column("STATE", lambda node: node.state, rank=0),
     Column("POOL", lambda node: node.pool),
-    Column("OFFERS", lambda node: " · ".join(_ask(ask, node) for ask in node.offers)),
+    Column("OFFERS", lambda node: " · ".join(_ask(ask, node) for ask in node.offers), wraps=True),
     Column("CPUS FREE", lambda node: f"{node.cpu_free_milli / 1000:g} of {node.cpu_total_milli / 1000:g}", right=True),
-    Column("RAM FREE", lambda node: wording.size(node.memory_free_bytes), right=True),
-    Column("SANDBOX", lambda node: node.sandbox),
-    Column("SEEN", lambda node: wording.moment(node.last_seen_at)),
-    Column("ID", lambda node: node.node_id),
+    Column("RAM FREE", lambda node: wording.size(node.memory_free_bytes), right=True, rank=2),
+    Column("SANDBOX", lambda node: node.sandbox, rank=2),
+    Column("SEEN", lambda node: wording.moment(node.last_seen_at), rank=3),
+    Column("ID", lambda node: node.node_id, rank=2),
 )
 
 
@@ -85,16 +87,25 @@ def earnings(output: OutputOption = Output.TABLE) -> None:
     with open_provider() as provider:
         found = provider.earnings()
     rows = [
-        ("payable", f"{found.payable.usdc} USDC, sent when an epoch closes"),
+        (
+            "payable",
+            f"{found.payable.usdc} USDC, sent when an epoch closes"
+            if found.wallet_address
+            else f"{found.payable.usdc} USDC",
+        ),
         ("on its way", f"{found.paying.usdc} USDC"),
         ("paid", f"{found.paid.usdc} USDC, confirmed by the chain"),
+        ("wallet", found.wallet_address or NO_WALLET),
     ]
     show_one(found, rows, output, name=found.payable.usdc)
 
 
 @wallet_app.callback()
-def wallet() -> None:
-    """Say where payouts go."""
+def wallet(context: typer.Context) -> None:
+    """Show or say where payouts go."""
+    if context.invoked_subcommand is None:
+        with open_provider() as provider:
+            print(provider.earnings().wallet_address or NO_WALLET)
 
 
 @wallet_app.command("set")

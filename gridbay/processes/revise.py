@@ -3,6 +3,7 @@
 import sys
 
 from alembic import command
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
 from gridbay.processes.contexts import TABLES
@@ -11,14 +12,20 @@ from infra.embedded.ephemeral import ephemeral_postgres
 
 
 def main() -> None:
-    """Write infra/migrations/versions/<revision>_<message>.py; the message is the only argument."""
+    """Write infra/migrations/versions/<number>_<message>.py; the message is the only argument.
+
+    Alembic does not see CHECK constraints, triggers and functions: those are added by hand, and
+    tests/infra/test_migrations.py says which are missing.
+    """
     if len(sys.argv) != 2 or not sys.argv[1].strip():
         sys.exit('usage: make migration MESSAGE="what changes"')
     assert TABLES
     with ephemeral_postgres() as url, create_engine(url).begin() as connection:
         connection.execute(text("CREATE EXTENSION IF NOT EXISTS btree_gist"))
         migrations.upgrade(connection)
-        command.revision(migrations.configuration(connection), message=sys.argv[1], autogenerate=True)
+        configuration = migrations.configuration(connection)
+        written = len(list(ScriptDirectory.from_config(configuration).walk_revisions()))
+        command.revision(configuration, message=sys.argv[1], autogenerate=True, rev_id=f"{written + 1:04}")
 
 
 if __name__ == "__main__":

@@ -95,11 +95,12 @@ class PriceRequest(_Request):
 
 
 class EarningsView(BaseModel):
-    """payable: earned and not sent yet; paying: on its way; paid: confirmed by the chain."""
+    """payable: earned and not sent yet; paying: on its way; paid: confirmed by the chain; wallet_address: where to."""
 
     payable: Money
     paying: Money
     paid: Money
+    wallet_address: str | None
 
 
 @router.get("/nodes")
@@ -167,6 +168,7 @@ async def get_earnings(portal: PortalDep, provider: SignedInProvider) -> Earning
         payable=Money.of(found.payable_microusd),
         paying=Money.of(found.paying_microusd),
         paid=Money.of(found.paid_microusd),
+        wallet_address=found.wallet_address,
     )
 
 

@@ -41,6 +41,7 @@ async def test_a_wallet_is_a_solana_address_and_billing_hears_of_it(world: Porta
     world.deliver()
     with world.base.database.read() as session:
         assert session.get_one(PayoutWalletRow, provider_id).address == address
+    assert (await provider.get("/provider/v1/earnings")).json()["wallet_address"] == address
 
 
 async def test_earnings_are_the_providers_share_of_what_was_captured(world: PortalWorld) -> None:

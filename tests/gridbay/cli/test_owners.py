@@ -81,8 +81,13 @@ def test_a_price_is_set_where_it_is_clear_what_is_meant(provider: ServedMarket, 
 
 
 def test_earnings_wallet_and_invitations(provider: ServedMarket, gridbay: Gridbay) -> None:
-    provider.on("GET /provider/v1/earnings", Earnings(payable=Money.of(5), paying=Money.of(6), paid=Money.of(7)))
+    earned = Earnings(payable=Money.of(5), paying=Money.of(6), paid=Money.of(7), wallet_address=None)
+    provider.on("GET /provider/v1/earnings", earned)
     assert "paid        0.000007 USDC, confirmed by the chain" in gridbay("provider", "earnings").out
+    assert "wallet      none yet, so nothing is sent: gridbay provider wallet set" in gridbay("provider", "earnings").out
+    assert gridbay("provider", "wallet").out.startswith("none yet")
+    provider.on("GET /provider/v1/earnings", earned.model_copy(update={"wallet_address": "W" * 40}))
+    assert gridbay("provider", "wallet").out == "W" * 40 + "\n"
     provider.on("PUT /provider/v1/wallet", Answer(b"{}"))
     assert gridbay("provider", "wallet", "set", "W" * 40).out == f"payouts go to {'W' * 40}\n"
     assert provider.seen[-1].json() == {"wallet_address": "W" * 40}
