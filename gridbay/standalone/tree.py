@@ -1,4 +1,4 @@
-"""The children of a standalone market, built from its state: the two servers, the chain, and every process of ours."""
+"""The children of a standalone market: the servers it brings itself, the chain, and every process of ours."""
 
 import os
 import sys
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from gridbay.standalone import engines
 from gridbay.standalone.chain_keys import chain_keys
 from gridbay.standalone.children import Child, Tree
 from gridbay.standalone.facts import url_of
@@ -28,13 +29,23 @@ SMALL = {"GRIDBAY_WORKER_POOL": "threads", "GRIDBAY_WORKER_CONCURRENCY": "4", "G
 
 
 def market(state: MarketState, ports: Mapping[str, int], *, with_agent: bool) -> Tree:
-    """The whole market. It makes the secrets that are not there yet; nothing else is changed."""
+    """The whole market, without the servers that a URL names. It makes the secrets that are not there yet."""
     servers = server_children(state, ports)
     environment = _environment(state, ports)
     children = [*servers, *_process_children(state.root, ports, environment)]
     if with_agent:
         children.append(_agent(state, environment))
-    return Tree(tuple(children), secrets=_secrets(state))
+    return Tree(_needed(children), secrets=_secrets(state))
+
+
+def _needed(children: list[Child]) -> tuple[Child, ...]:
+    """Without the servers that are given: they are there already, and nobody waits for them."""
+    absent = {"postgres", "valkey", "storage"} - engines.own_children(engines.given(os.environ))
+    return tuple(
+        replace(child, needs=tuple(name for name in child.needs if name not in absent))
+        for child in children
+        if child.name not in absent
+    )
 
 
 def server_children(state: MarketState, ports: Mapping[str, int]) -> tuple[Child, Child]:
@@ -89,7 +100,7 @@ def _agent(state: MarketState, environment: Mapping[str, str]) -> Child:
     return Child(
         name="agent",
         argv=(*GRIDBAY, "provider", "run", "--state", str(state.folder("agent"))),
-        env={**_clean_environment(), **known},
+        env={**_without(engines.CREDENTIALS, _clean_environment()), **known},
         cwd=state.root,
         needs=("api", "storage"),
         steady_seconds=STEADY_SECONDS,
@@ -106,7 +117,7 @@ def _environment(state: MarketState, ports: Mapping[str, int]) -> dict[str, str]
     return {
         **_clean_environment(),
         **SMALL,
-        # Further settings of the operator go to the control plane, below what the state folder decides.
+        # Settings of the operator go to the control plane, below what the state folder decides; URLs of servers above.
         **{name: value for name, value in os.environ.items() if name.startswith("GRIDBAY_")},
         "GRIDBAY_EMBEDDED": "1",
         "GRIDBAY_STATE_DIR": str(state.root),
@@ -122,6 +133,7 @@ def _environment(state: MarketState, ports: Mapping[str, int]) -> dict[str, str]
         "GRIDBAY_SECRET_KEY_FILE": str(state.secret_key_file()),
         "GRIDBAY_PUBLIC_URL": url_of(ports["api"]),
         "GRIDBAY_BIND": f"{LOOPBACK}:{ports['api']}",
+        **engines.given(os.environ),
     }
 
 
@@ -132,9 +144,13 @@ def _clean_environment() -> dict[str, str]:
     return {**inherited, "PYTHONUNBUFFERED": "1", "MALLOC_ARENA_MAX": "2"}
 
 
+def _without(beginning: str, environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if not name.startswith(beginning)}
+
+
 def _secrets(state: MarketState) -> tuple[str, ...]:
     files = (state.folder("postgres") / "password", state.folder("valkey") / "password", state.secret_key_file())
-    return tuple(path.read_text().strip() for path in files)
+    return (*(path.read_text().strip() for path in files), *engines.passwords(engines.given(os.environ)))
 
 
 def _rpc_probe(port: int) -> Probe:

@@ -30,7 +30,7 @@ def build(state: MarketState, *, with_agent: bool = True) -> Tree:
 
 
 def test_the_settings_of_every_process_are_those_of_the_state_folder(state: MarketState) -> None:
-    with environment({"GRIDBAY_DATABASE_URL": "postgresql+psycopg://elsewhere/x", "GRIDBAY_EPOCH_SECONDS": "7"}):
+    with environment({"GRIDBAY_PUBLIC_URL": "http://elsewhere", "GRIDBAY_EPOCH_SECONDS": "7"}):
         built = build(state)
     ports = state.choose_ports()
     process = next(child for child in built.children if child.name == "worker")
@@ -70,6 +70,27 @@ def test_no_secret_is_in_a_command_line_nor_anywhere_near_the_agent(state: Marke
 def test_without_an_agent_there_is_none(state: MarketState) -> None:
     names = {child.name for child in build(state, with_agent=False).children}
     assert names == {"postgres", "valkey", "chain", "storage", "migrate", "api", "relay", "worker", "consumer", "beat"}
+
+
+def test_servers_that_a_url_names_are_used_and_not_started(state: MarketState) -> None:
+    urls = {
+        "GRIDBAY_DATABASE_URL": "postgresql+psycopg://me:pass-1@db/x",
+        "GRIDBAY_BROKER_URL": "amqp://me:pass-2@mq/",
+        "GRIDBAY_USAGE_BUS_URL": "amqp://me:pass-2@mq/",
+        "GRIDBAY_STORAGE_URL": "s3://bucket/x",
+    }
+    with environment({**urls, "AWS_SECRET_ACCESS_KEY": "pass-3"}):
+        some = build(state)
+        with environment({"GRIDBAY_CACHE_URL": "redis://cache/0"}):
+            all_of_them = build(state)
+    ours = {"chain", "migrate", "api", "relay", "worker", "consumer", "beat", "agent"}
+    assert {child.name for child in some.children} == ours | {"valkey"}, "the cache is still its own"
+    assert {child.name for child in all_of_them.children} == ours
+    worker = next(child for child in all_of_them.children if child.name == "worker")
+    assert {name: worker.env[name] for name in urls} == urls
+    assert worker.env["AWS_SECRET_ACCESS_KEY"] == "pass-3"
+    assert {"pass-1", "pass-2"} <= set(all_of_them.secrets)
+    assert "pass-" not in repr(all_of_them.children[-1].env), "the agent is told no password"
 
 
 def test_nothing_but_what_a_market_needs_is_made_in_the_folder(state: MarketState) -> None:
