@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 
 MICROUSD_PER_USDC = 1_000_000
 MILLISECONDS_PER_HOUR = 3_600_000
@@ -9,6 +10,8 @@ MILLI = 1_000
 BASIS_POINTS = 10_000
 MICROUSD_MAX = 2**53 - 1
 """The largest amount anywhere: it survives JSON readers that hold numbers as doubles."""
+PRICE_MAX_MICROUSD = 10**9
+"""The highest price of one unit and hour, asked or offered."""
 
 _DECIMAL = re.compile(r"^(\d{1,10})(?:\.(\d{1,6}))?$", re.ASCII)
 
@@ -16,12 +19,17 @@ _DECIMAL = re.compile(r"^(\d{1,10})(?:\.(\d{1,6}))?$", re.ASCII)
 def parse_usdc(text: str | int | float) -> int:
     """Micro-USDC of a decimal amount of USDC, such as "0.42" → 420000.
 
-    Raises ValueError for a sign, more than six decimals, or anything else that is not such an amount.
+    A float counts as the decimal number that it is written as. Raises ValueError for a sign, more than six decimals,
+    an amount over MICROUSD_MAX, or anything else that is not such an amount.
     """
-    match = _DECIMAL.match(format(text, "f").rstrip("0").rstrip(".") if isinstance(text, float) else str(text).strip())
+    written = format(Decimal(repr(text)), "f").removesuffix(".0") if isinstance(text, float) else str(text).strip()
+    match = _DECIMAL.match(written)
     if match is None:
         raise ValueError(f"{text!r} is not an amount of USDC: write it like 0.42, with at most six decimals")
-    return int(match[1]) * MICROUSD_PER_USDC + int((match[2] or "").ljust(6, "0"))
+    amount = int(match[1]) * MICROUSD_PER_USDC + int((match[2] or "").ljust(6, "0"))
+    if amount > MICROUSD_MAX:
+        raise ValueError(f"{text!r} is more than any amount here may be, {format_usdc(MICROUSD_MAX)} USDC")
+    return amount
 
 
 def format_usdc(amount_microusd: int) -> str:

@@ -8,10 +8,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from market.errors import FieldError, InvalidInput
 from market.faults import faults_of, shown
-from market.money import parse_usdc
+from market.money import PRICE_MAX_MICROUSD, parse_usdc
 from market.resources import GpuRequest, parse_cpu, parse_gpu, parse_size
 
-API_VERSION = "gridbay/v1"
 DURATION_MAX_SECONDS = 30 * 24 * 3600
 ENV_MAX, SECRETS_MAX, OUTPUTS_MAX = 100, 50, 50
 _DURATION = re.compile(r"^(?=.)(?:(\d{1,4})d)?\s*(?:(\d{1,4})h)?\s*(?:(\d{1,5})m)?\s*(?:(\d{1,7})s?)?$", re.ASCII)
@@ -60,6 +59,7 @@ Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
 Cpu = Annotated[int, BeforeValidator(parse_cpu), Field(gt=0)]
 Duration = Annotated[int, BeforeValidator(parse_duration), Field(gt=0)]
 Usdc = Annotated[int, BeforeValidator(parse_usdc), Field(ge=0)]
+UsdcPrice = Annotated[int, BeforeValidator(parse_usdc), Field(ge=0, le=PRICE_MAX_MICROUSD)]
 Gpu = Annotated[
     GpuRequest | None,
     BeforeValidator(lambda value: value if isinstance(value, GpuRequest) else parse_gpu(value)),
@@ -110,7 +110,7 @@ class Resources(_Part):
 class Budget(_Part):
     """Limits in USDC. After parsing: micro-USDC."""
 
-    max_price: Usdc | None = Field(default=None, description="the most for one GPU (or CPU) for one hour")
+    max_price: UsdcPrice | None = Field(default=None, description="the most for one GPU (or CPU) for one hour")
     max_total: Usdc | None = Field(default=None, description="the most the whole job may cost")
 
 

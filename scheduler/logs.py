@@ -28,7 +28,7 @@ class LogPiece:
         return self.offset + len(self.data)
 
 
-def append(  # noqa: PLR0917 - the shape the contexts agreed on
+def append(
     session: Session,
     storage: Storage,
     node_id: str,
@@ -68,7 +68,7 @@ def append(  # noqa: PLR0917 - the shape the contexts agreed on
     return attempt.log_end
 
 
-def read(  # noqa: PLR0917 - the shape the contexts agreed on
+def read(
     session: Session, storage: Storage, job_id: str, attempt_number: int, offset: int, limit_bytes: int
 ) -> list[LogPiece]:
     """A job's log from that place on, through its later attempts, at most limit_bytes of it; empty at its end."""

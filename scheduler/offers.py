@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from infra.outbox import wake
 from market.errors import InvalidInput, NotFound
 from market.ids import new_id
+from market.money import PRICE_MAX_MICROUSD
 from market.resources import GpuRequest, Unit
 from scheduler import snapshots
 from scheduler.placement.rules import RULES, in_words, sieve
@@ -20,7 +21,6 @@ from scheduler.tables import Node, Offer
 from scheduler.tables.offers import CPU_MODEL
 from scheduler.waking import PLACE
 
-PRICE_MAX_MICROUSD = 10**9
 DEFAULT_PRICE_MICROUSD = {Unit.GPU: 400_000, Unit.CPU: 20_000}
 """What a node asks whose provider did not say: 0.40 USDC for a GPU-hour, 0.02 for a CPU-hour."""
 SEARCH_MAX = 200
@@ -101,7 +101,7 @@ def of_node(session: Session, node_id: str) -> list[Offer]:
     return sorted(session.scalars(standing), key=lambda offer: (offer.unit is Unit.CPU, offer.model))
 
 
-def set_price(  # noqa: PLR0917 - the shape the contexts agreed on
+def set_price(
     session: Session, provider_id: str, node_id: str, unit: Unit, price_microusd: int, now: datetime
 ) -> list[Offer]:
     """Ask that price for the node's GPUs (of every model) or CPUs from now on; a withdrawn offer stands again.

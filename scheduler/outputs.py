@@ -25,7 +25,7 @@ class OutputFileRecord:
     key: str
 
 
-def declare(  # noqa: PLR0917 - the shape the contexts agreed on
+def declare(
     session: Session, storage: Storage, node_id: str, attempt_id: str, files: Sequence[OutputFile], now: datetime
 ) -> list[tuple[str, str]]:
     """Note which files an attempt keeps; returns (path, storage key) of those storage does not have whole yet.

@@ -52,13 +52,6 @@ def plans(session: Session, wanted: Sequence[tuple[JobSpec, str]]) -> list[Plan 
     return [_plan(books, spec) for spec, _ in wanted]
 
 
-def why_waiting(session: Session, spec: JobSpec, price_limit_microusd_per_unit_hour: int) -> str:
-    """Why a queued job has no offer just now, rule by rule; "" when it could be placed."""
-    books = Books(snapshots.load(session))
-    found = sieve(books, request_of(spec, price_limit_microusd_per_unit_hour))
-    return "" if found.suits.any() else in_words(found.removed, len(books.snapshot.offers))
-
-
 def request_of(spec: JobSpec, price_limit_microusd_per_unit_hour: int | None) -> Request:
     """What placement needs to know of a specification."""
     resources = spec.resources

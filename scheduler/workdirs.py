@@ -11,7 +11,7 @@ from market.errors import InvalidInput, NotFound, TooLarge
 from scheduler.tables import Workdir
 
 
-def declare(  # noqa: PLR0917 - the shape the contexts agreed on
+def declare(
     session: Session, storage: Storage, organization_id: str, sha256: str, size_bytes: int, now: datetime
 ) -> str | None:
     """Announce an archive; returns the storage key to upload it to, or None when it is there already.

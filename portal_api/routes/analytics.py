@@ -30,7 +30,7 @@ class ReportView(BaseModel):
 
 
 @router.get("/analytics/{report}")
-async def get_report(  # noqa: PLR0917 - FastAPI passes them by name
+async def get_report(
     portal: PortalDep,
     _: SignedInOperator,
     report: Report,

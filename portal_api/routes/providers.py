@@ -10,6 +10,7 @@ from billing import earnings, wallets
 from market.customer_api import Money
 from market.errors import NotFound
 from market.ids import is_id
+from market.money import PRICE_MAX_MICROUSD
 from market.resources import Unit
 from portal_api.identity import tokens
 from portal_api.identity.principals import SignedInProvider
@@ -21,7 +22,6 @@ from scheduler.tables import Node, Offer
 
 router = APIRouter(route_class=StrictRoute, prefix="/provider/v1", tags=["provider"])
 JOIN_HOURS_MAX, JOIN_USES_MAX = 24 * 30, 1_000
-PRICE_MAX_MICROUSD = 10**9
 
 
 class _Request(BaseModel):

@@ -35,7 +35,6 @@ from provider_agent.pool.wire import (
 
 NAMESPACE = "gridbay"
 CALLS_AT_ONCE_MAX = 8
-RAY_SECONDS_MAX = 10.0
 LAUNCH_SECONDS_MAX = 30.0
 # A group that asks for what was released a moment ago finds it taken, and Ray looks again only after a second.
 SETTLE_SECONDS = 0.05

@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,17 +68,9 @@ class Request:
     simulated: bool | None
 
     @property
-    def shape(self) -> tuple[object, ...]:
-        """Everything but whose it is: two requests of one shape fit the same offers."""
-        return (
-            self.unit,
-            self.gpu,
-            self.cpu_milli,
-            self.memory_bytes,
-            self.disk_bytes,
-            self.price_limit_microusd_per_unit_hour,
-            self.simulated,
-        )
+    def shape(self) -> Self:
+        """The request without whose it is: two of one shape fit the same offers."""
+        return replace(self, job_id="")
 
 
 class Snapshot:

@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market.money import format_usdc, parse_usdc, split_charge, usage_charge_microusd, window_hold_microusd
+from market.money import (
+    MICROUSD_MAX,
+    format_usdc,
+    parse_usdc,
+    split_charge,
+    usage_charge_microusd,
+    window_hold_microusd,
+)
 
 amounts = st.integers(min_value=0, max_value=10**15)
 quantities = st.integers(min_value=0, max_value=64_000)
@@ -24,10 +31,18 @@ def test_usdc_in_any_spelling(text: str | float, amount: int) -> None:
     assert parse_usdc(text) == amount
 
 
-@pytest.mark.parametrize("text", ["-1", "0.0000001", "1e3", "", "NaN", "1,5", "0.42 USDC", "99999999999"])
-def test_what_is_not_an_amount_is_refused(text: str) -> None:
+@pytest.mark.parametrize(
+    "text", ["-1", "0.0000001", "1e3", "", "NaN", "1,5", "0.42 USDC", "99999999999", 0.1234567, 4e-7, -0.5]
+)
+def test_what_is_not_an_amount_is_refused(text: str | float) -> None:
     with pytest.raises(ValueError, match="not an amount"):
         parse_usdc(text)
+
+
+def test_an_amount_survives_readers_that_hold_doubles() -> None:
+    assert parse_usdc("9007199254.740991") == MICROUSD_MAX == int(float(MICROUSD_MAX))
+    with pytest.raises(ValueError, match="more than any amount"):
+        parse_usdc("9007199254.740992")
 
 
 @given(amounts, st.integers(min_value=0, max_value=10_000))

@@ -84,7 +84,9 @@ def test_earnings_wallet_and_invitations(provider: ServedMarket, gridbay: Gridba
     earned = Earnings(payable=Money.of(5), paying=Money.of(6), paid=Money.of(7), wallet_address=None)
     provider.on("GET /provider/v1/earnings", earned)
     assert "paid        0.000007 USDC, confirmed by the chain" in gridbay("provider", "earnings").out
-    assert "wallet      none yet, so nothing is sent: gridbay provider wallet set" in gridbay("provider", "earnings").out
+    assert (
+        "wallet      none yet, so nothing is sent: gridbay provider wallet set" in gridbay("provider", "earnings").out
+    )
     assert gridbay("provider", "wallet").out.startswith("none yet")
     provider.on("GET /provider/v1/earnings", earned.model_copy(update={"wallet_address": "W" * 40}))
     assert gridbay("provider", "wallet").out == "W" * 40 + "\n"
