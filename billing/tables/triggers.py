@@ -1,6 +1,7 @@
 """What the database itself enforces of the ledger, beyond constraints: balance, immutability, frozen prices.
 
-STATEMENTS run after the tables exist, in this order, and may run again; a migration executes the same ones.
+STATEMENTS run after the tables exist, in this order, and may run again; migrations carry a copy, and
+tests/infra/test_migrations.py keeps the two equal.
 """
 
 from collections.abc import Sequence

@@ -70,7 +70,7 @@ class Node:
                 return
 
     def mend_once(self, what: Mended) -> None:
-        """Look until something was mended; a death takes a moment to be seen. Raises PoolUnavailable as the pool does."""
+        """Look until something was mended; a death takes a moment to be seen. Raises PoolUnavailable."""
         until = time.monotonic() + 30
         while (care := self.run(self.pool.ensure_alive())).mended is Mended.NOTHING:
             assert time.monotonic() < until
