@@ -13,6 +13,7 @@ from billing.tables.funding import HoldRow, WindowRow
 from billing.tables.metering import MeteredLeaseRow, ReadingStreamRow
 from infra.outbox import publish
 from infra.settings import Settings, settings
+from infra.telemetry import WINDOWS_CAPTURED, count
 from infra.wakeups import after_commit
 from market.ids import new_id
 from market.messages import UsageCaptured
@@ -84,6 +85,7 @@ def _capture(session: Session, leases: Sequence[MeteredLeaseRow], now: datetime,
             after_commit(session, f"job:{lease.job_id}", f"organization:{lease.organization_id}")
     session.flush()
     if lines:
+        count(session, WINDOWS_CAPTURED, len(lines))
         session.execute(insert(UsageLineRow), lines)
         publish(session, *(_captured(line) for line in lines))
     ledger.post(session, transfers)

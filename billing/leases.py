@@ -88,6 +88,7 @@ def _lease_row(placed: AttemptPlaced, until_at: datetime, fee_basis_points: int)
         price_microusd_per_unit_hour=placed.price_microusd_per_unit_hour,
         fee_basis_points=fee_basis_points,
         simulated=placed.simulated,
+        trace=placed.trace,
         granted_at=placed.granted_at,
         funded_until=until_at,
         window_count=1,

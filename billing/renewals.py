@@ -12,6 +12,7 @@ from billing.tables.metering import MeteredLeaseRow
 from billing.windows import RENEW_BEFORE, Funded, Limits, Rate, next_window, renewal
 from infra.outbox import publish
 from infra.settings import Settings, settings
+from infra.telemetry import WINDOWS_FUNDED, count
 from market.clock import milliseconds_between
 from market.ids import new_id
 from market.messages import FundingRefused, JobFunded
@@ -81,7 +82,8 @@ def _extend(
     )
     lease.funded_until, lease.window_count, lease.renew_at = until_at, number + 1, renewal(from_at, until_at)
     lease.funding_refused_at = None
-    publish(session, JobFunded(job_id=lease.job_id, lease_id=lease.lease_id, until=until_at))
+    count(session, WINDOWS_FUNDED)
+    publish(session, JobFunded(trace=lease.trace, job_id=lease.job_id, lease_id=lease.lease_id, until=until_at))
     return holds.opening(hold)
 
 
@@ -93,5 +95,8 @@ def _decline(session: Session, lease: MeteredLeaseRow, reason: Reason, now: date
     until = lease.funded_until
     if until - now <= RENEW_BEFORE and lease.funding_refused_at is None:
         lease.funding_refused_at = now
-        publish(session, FundingRefused(job_id=lease.job_id, lease_id=lease.lease_id, reason=reason, until=until))
+        refused = FundingRefused(
+            trace=lease.trace, job_id=lease.job_id, lease_id=lease.lease_id, reason=reason, until=until
+        )
+        publish(session, refused)
     lease.renew_at = now + TRY_AGAIN if now + TRY_AGAIN < until else None

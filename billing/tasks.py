@@ -6,6 +6,7 @@ from billing import audit, capture, custody, deposit_watch, epochs, renewals
 from billing.settlement import Settler
 from infra.bus.tasks import task
 from infra.ground import ground
+from infra.telemetry import INVARIANTS_BROKEN
 from market.failpoints import failpoint
 
 log = structlog.get_logger(__name__)
@@ -57,4 +58,5 @@ def check_books() -> None:
     """Say every broken invariant aloud."""
     with ground().database.read() as session:
         for broken in audit.check(session):
+            INVARIANTS_BROKEN.inc()
             log.error("ledger_invariant_broken", broken=broken)

@@ -8,10 +8,11 @@ from sqlalchemy import JSON, BigInteger, DateTime, MetaData, create_engine
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
+from infra import telemetry
 from infra.wakeups import pending_topics
 
 LOCK_TIMEOUT_MS = 5_000
-IDLE_IN_TRANSACTION_TIMEOUT_MS = 30_000
+IDLE_IN_TRANSACTION_TIMEOUT_MS = 10_000
 STATEMENT_TIMEOUT_MS = 60_000
 
 
@@ -59,6 +60,7 @@ class Database:
         with self._sessions() as session:
             with session.begin():
                 yield session
+            telemetry.committed(session)
             topics = pending_topics(session)
         if topics and self._wake is not None:
             self._wake(topics)

@@ -8,6 +8,13 @@ import structlog
 TRACEBACK_FRAMES_MAX = 20
 
 
+def current_trace() -> str | None:
+    """The request behind the work at hand: bound by the portal, then by deliveries and tasks."""
+    bound = structlog.contextvars.get_contextvars()
+    found = bound.get("trace") or bound.get("request_id")
+    return found if isinstance(found, str) else None
+
+
 def configure_logging(process: str, level: str = "INFO") -> None:
     """Send structlog and the standard library's logging to standard error as JSON lines of this process."""
     shared: list[structlog.typing.Processor] = [

@@ -9,7 +9,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    """Engines by URL, and the market's numbers. Times are in seconds unless the name says otherwise."""
+    """Engines by URL, and the market's numbers. Times are in seconds unless the name says otherwise.
+
+    metrics_bind: host:port where a relay, worker, consumer or beat answers Prometheus; None: nowhere.
+    """
 
     model_config = SettingsConfigDict(env_prefix="GRIDBAY_", extra="ignore", frozen=True)
 
@@ -46,6 +49,7 @@ class Settings(BaseSettings):
     worker_pool: Literal["prefork", "threads"] = "prefork"
     worker_concurrency: int = Field(default=2, ge=1, le=64)
     log_level: str = "INFO"
+    metrics_bind: str | None = None
 
     def key(self, *parts: str) -> str:
         """A key on a Redis or Valkey that may be shared: `gridbay:wake:scheduler.place`."""

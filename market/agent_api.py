@@ -113,7 +113,10 @@ class Secret(_Frame):
 
 
 class AttemptOrder(_Frame):
-    """What the sandbox needs to start. workdir_url: a signed URL of a .tar.gz archive, or None."""
+    """What the sandbox needs to start. workdir_url: a signed URL of a .tar.gz archive, or None.
+
+    trace: the request that submitted the job, to be said in every log line about it.
+    """
 
     attempt_id: str
     job_id: str
@@ -126,6 +129,7 @@ class AttemptOrder(_Frame):
     outputs: list[str]
     run_for_seconds: int
     stop_grace_seconds: int
+    trace: str | None = None
 
 
 class AttemptStatus(_Request):

@@ -9,9 +9,11 @@ from market.states import JobState, Reason
 
 
 class Message(BaseModel):
-    """The base of every message: immutable, named by its class."""
+    """The base of every message: immutable, named by its class. trace: the customer's request that it goes back to."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+    trace: str | None = None
 
 
 def message_type(name: str) -> type[Message]:

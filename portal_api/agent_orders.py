@@ -29,4 +29,5 @@ def order(session: Session, base: Ground, node_id: str, attempt_id: str, now: da
         outputs=[output.path for output in start.spec.outputs],
         run_for_seconds=start.run_for_seconds,
         stop_grace_seconds=base.settings.stop_grace_seconds,
+        trace=start.trace,
     )

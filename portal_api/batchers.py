@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 
 import structlog
 
+from infra.telemetry import BATCH_SIZE
 from portal_api.problems import Busy
 
 log = structlog.get_logger(__name__)
@@ -98,6 +99,7 @@ class Batcher(Generic[Item, Result]):
             return [self._queue.popleft() for _ in range(min(len(self._queue), self._batch_max))]
 
     def _outcomes(self, batch: list[_Waiting[Item, Result]]) -> list[Outcome[Item, Result]]:
+        BATCH_SIZE.labels(self._name).observe(len(batch))
         if len(batch) == 1:
             return [(batch[0], self._singly(batch[0]))]
         try:

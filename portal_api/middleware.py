@@ -6,12 +6,14 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from infra.telemetry import REQUESTS
 from market.errors import MarketError, TooLarge
 from market.ids import new_id
 from portal_api.problems import MalformedRequest, internal_problem, problem_of, problem_response, refusal_of
 
 log = structlog.get_logger(__name__)
 REQUEST_ID_HEADER = "X-Request-Id"
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 LENGTH_DIGITS_MAX = 20
 
 SECURITY_HEADERS = {
@@ -73,7 +75,9 @@ class Envelope:
             problem = problem_of(refusal) if refusal else internal_problem(request_id)
             await problem_response(problem)(scope, receive, send_enveloped)
         finally:
-            spent_ms = round((time.perf_counter() - began) * 1000, 1)
+            spent = time.perf_counter() - began
+            REQUESTS.labels(_method(scope), _route(scope), str(started or "none")).observe(spent)
+            spent_ms = round(spent * 1000, 1)
             log.debug("request", method=scope["method"], path=scope["path"][:200], status=started, ms=spent_ms)
 
     def _bounded(self, receive: Receive) -> Receive:
@@ -102,3 +106,13 @@ class Envelope:
             f"the body is larger than {self._body_max_bytes} bytes, the most this address takes",
             remedy="send large things by the signed URLs of the storage",
         )
+
+
+def _route(scope: Scope) -> str:
+    """The template of the route that answered, never the path itself: what people ask for has no end."""
+    path = getattr(scope.get("route"), "path", None)
+    return path if isinstance(path, str) else "unmatched"
+
+
+def _method(scope: Scope) -> str:
+    return scope["method"] if scope["method"] in METHODS else "other"

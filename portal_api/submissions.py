@@ -11,6 +11,7 @@ from billing import funding
 from billing.funding import FundedWindow, JobTerms
 from billing.windows import Limits, Rate, next_window
 from infra.ground import Ground
+from infra.logging import current_trace
 from market.customer_api import PlanView, SubmitRequest
 from market.errors import FieldError, InvalidInput, MarketError
 from market.failpoints import failpoint
@@ -31,11 +32,12 @@ CREATED = 201
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A checked request. intent.owner is the organization."""
+    """A checked request. intent.owner is the organization; trace: the number of the HTTP request."""
 
     intent: Intent
     spec: JobSpec
     workdir_sha256: str | None
+    trace: str | None = None
 
     @property
     def organization_id(self) -> str:
@@ -59,7 +61,7 @@ def submission_of(organization_id: str, key: str, request: SubmitRequest) -> Sub
     spec = read_request(request)
     body = json.dumps(request.model_dump(mode="json"), sort_keys=True, ensure_ascii=True).encode()
     intent = Intent(organization_id, ROUTE, key, idempotency.body_digest(body))
-    return Submission(intent, spec, request.workdir_sha256)
+    return Submission(intent, spec, request.workdir_sha256, current_trace())
 
 
 def plan_job(session: Session, base: Ground, organization_id: str, request: SubmitRequest) -> PlanView:
@@ -185,6 +187,7 @@ def _new_job(item: Submission, plan: Plan, job_id: str, funded_seconds: int) -> 
         organization_id=item.organization_id,
         spec=item.spec,
         workdir_sha256=item.workdir_sha256,
+        trace=item.trace,
         price_limit_microusd_per_unit_hour=plan.price_limit_microusd_per_unit_hour,
         funded_seconds=funded_seconds,
     )

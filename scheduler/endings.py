@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from infra.outbox import publish, wake
+from infra.telemetry import ATTEMPTS_ENDED, JOBS_ENDED, count
 from market.clock import milliseconds_between
 from market.messages import AttemptEnded, JobEnded, JobRequeued, Message
 from market.states import AttemptState, JobState, Reason, advance
@@ -52,8 +53,16 @@ class Endings:
         if state is not AttemptState.LOST:
             self._released.append(lease)
         self._messages.append(
-            AttemptEnded(job_id=job.id, attempt_id=attempt.id, lease_id=lease.id, ended_at=ended_at, reason=reason)
+            AttemptEnded(
+                trace=job.trace,
+                job_id=job.id,
+                attempt_id=attempt.id,
+                lease_id=lease.id,
+                ended_at=ended_at,
+                reason=reason,
+            )
         )
+        count(self._session, ATTEMPTS_ENDED.labels(state.value, reason.value))
         if attempt.number == job.attempts_placed:
             self._move_on(job, attempt)
 
@@ -63,9 +72,11 @@ class Endings:
         job.reason, job.exit_code, job.detail = reason, exit_code, detail[:DETAIL_MAX_CHARACTERS]
         job.funded_seconds = None
         job.ended_at = self._now
+        count(self._session, JOBS_ENDED.labels(state.value, reason.value))
         changed(self._session, job)
         self._messages.append(
             JobEnded(
+                trace=job.trace,
                 job_id=job.id,
                 organization_id=job.organization_id,
                 state=state,
@@ -112,6 +123,7 @@ class Endings:
         changed(self._session, job)
         self._messages.append(
             JobRequeued(
+                trace=job.trace,
                 job_id=job.id,
                 organization_id=job.organization_id,
                 attempts_placed=job.attempts_placed,

@@ -37,6 +37,7 @@ class NewJob:
     workdir_sha256: str | None
     price_limit_microusd_per_unit_hour: int
     funded_seconds: int
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ def submit(session: Session, jobs: Sequence[NewJob], now: datetime) -> None:
     if not jobs:
         return
     session.execute(insert(Job), [_row(job, now) for job in jobs])
-    publish(session, *(JobSubmitted(job_id=job.job_id) for job in jobs))
+    publish(session, *(JobSubmitted(job_id=job.job_id, trace=job.trace) for job in jobs))
     wake(session, PLACE)
     after_commit(session, *{f"organization:{job.organization_id}" for job in jobs})
 
@@ -164,6 +165,7 @@ def _row(job: NewJob, now: datetime) -> dict[str, object]:
         "name": spec.name or "",
         "spec": spec_document(spec),
         "workdir_sha256": job.workdir_sha256,
+        "trace": job.trace,
         "unit": Unit.GPU if gpu else Unit.CPU,
         "quantity_milli": spec.quantity_milli,
         "price_limit_microusd_per_unit_hour": job.price_limit_microusd_per_unit_hour,

@@ -22,6 +22,7 @@ class AttemptStart:
     workdir_sha256: str | None
     attempt_number: int
     run_for_seconds: int
+    trace: str | None
 
 
 def order(session: Session, node_id: str, attempt_id: str) -> AttemptStart:
@@ -42,4 +43,5 @@ def order(session: Session, node_id: str, attempt_id: str) -> AttemptStart:
         workdir_sha256=job.workdir_sha256,
         attempt_number=attempt.number,
         run_for_seconds=max(1, remaining_ms(job) // 1000),
+        trace=job.trace,
     )

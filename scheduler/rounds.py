@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from infra.database import Database
 from infra.outbox import publish, wake
+from infra.telemetry import JOBS_LOOKED_AT, JOBS_PLACED, ROUND_SECONDS
 from market.clock import Clock
 from market.failpoints import failpoint
 from market.ids import new_id
@@ -60,13 +61,15 @@ def run(database: Database, clock: Clock, *, limit: int, seconds_max: float = RU
     """
     started, placed, last = time.monotonic(), 0, None
     while True:
-        with database.transaction() as session:
+        with ROUND_SECONDS.time(), database.transaction() as session:
             outcome = place(session, clock.now(), limit=limit, seed=secrets.token_hex(8), after=last)
             late = time.monotonic() - started > seconds_max
             if outcome.last is not None and late:
                 wake(session, PLACE)
             failpoint("scheduler.round.published")
         failpoint("scheduler.round.committed")
+        JOBS_LOOKED_AT.inc(outcome.looked_at)
+        JOBS_PLACED.inc(outcome.placed)
         placed += outcome.placed
         last = outcome.last
         if last is None or late:
@@ -186,6 +189,7 @@ def _add(batch: _Batch, job: Job, decision: Decision, now: datetime) -> None:
     )
     batch.messages.append(
         AttemptPlaced(
+            trace=job.trace,
             job_id=job.id,
             organization_id=job.organization_id,
             attempt_id=attempt_id,

@@ -10,6 +10,7 @@ from infra.bus.usage import BusUnavailable, HandleLater, UsageMessage
 from infra.bus.usage.port import RETRY_SECONDS
 from infra.ground import Ground, ground
 from infra.logging import configure_logging
+from infra.telemetry import MERGE_SIZE, READINGS, serve
 from market.failpoints import failpoint
 
 log = structlog.get_logger(__name__)
@@ -19,6 +20,7 @@ def main() -> None:
     """Merge until told to stop. A database or bus that is away is waited for; only what is durable is acknowledged."""
     base = ground()
     configure_logging("consumer", base.settings.log_level)
+    serve(base.settings.metrics_bind)
     stop = stop_event()
     while not stop.is_set():
         try:
@@ -35,8 +37,13 @@ def merge(base: Ground, batch: list[UsageMessage]) -> None:
     reports = [usage.SignedReport(message.node_id, message.received_at, message.body) for message in batch]
     try:
         with base.database.transaction() as session:
-            usage.merge(session, reports, base.clock.now())
+            merged = usage.merge(session, reports, base.clock.now())
             failpoint("consumer.merged")
         failpoint("consumer.committed")
     except (OperationalError, InterfaceError, PoolTimeout) as error:
         raise HandleLater(str(error)[:500]) from error
+    MERGE_SIZE.observe(len(reports))
+    READINGS.labels("stored").inc(merged.stored)
+    READINGS.labels("repeated").inc(merged.repeated)
+    for cause, refused in merged.refused.items():
+        READINGS.labels(cause).inc(refused)

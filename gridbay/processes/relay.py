@@ -8,6 +8,7 @@ from infra.ground import Ground, ground
 from infra.logging import configure_logging
 from infra.outbox.relay import Relay, SendWake
 from infra.outbox.tasks import DELIVER
+from infra.telemetry import serve
 
 MERGE_MS = 1_000
 
@@ -16,6 +17,7 @@ def main() -> None:
     """Relay until told to stop."""
     base = ground()
     configure_logging("relay", base.settings.log_level)
+    serve(base.settings.metrics_bind)
     relay = Relay(base.database, base.clock, send_due=_send_due, send_wake=_merged(base))
     relay.run(stop_event())
     base.database.dispose()

@@ -8,6 +8,7 @@ from gridbay.processes.contexts import TASKS
 from infra.bus.tasks import app
 from infra.ground import ground
 from infra.logging import configure_logging
+from infra.telemetry import serve
 
 log = structlog.get_logger(__name__)
 
@@ -16,6 +17,7 @@ def main() -> None:
     """Work until told to stop; a task under way is finished first. Threads are lighter, processes bound its time."""
     config = ground().settings
     configure_logging("worker", config.log_level)
+    serve(config.metrics_bind)
     log.info("working", task_modules=len(TASKS), pool=config.worker_pool)
     worker_process_init.connect(_after_fork)
     app.set_default()

@@ -6,12 +6,16 @@ key, queue and exchange begins with the market's prefix, so that markets may sha
 """
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from celery import Celery
 from kombu import Exchange, Queue
+from structlog.contextvars import bound_contextvars
 
+from infra.logging import current_trace
 from infra.settings import Settings, settings
+from infra.telemetry import timed_task
 
 DEFAULT_QUEUE = "default"
 PLACE_QUEUE = "scheduler.place"
@@ -20,6 +24,8 @@ QUEUES = (DEFAULT_QUEUE, PLACE_QUEUE)
 TASK_SECONDS_MAX = 25
 VISIBILITY_SECONDS = 30
 CONFIRM_SECONDS = 10
+TRACE_HEADER = "trace"
+"""The customer's request behind a task, where it is one: a task of many messages finds each one's in its row."""
 HEARTBEAT_SECONDS = 30
 # A sender outlives a connection that broke while it was idle, and gives up soon on a broker that is away: its rows
 # are sent again.
@@ -66,17 +72,32 @@ class Broker:
                 # An expired tick is worthless: the next one does the same.
                 options = {**self._delivery(queue), "expires": max(every, 1.0)}
                 self.app.conf.beat_schedule[name] = {"task": name, "schedule": every, "options": options}
-            return self.app.task(name=name)(function)
+            return self.app.task(name=name, bind=True)(_measured(name, function))
 
         return declare
 
     def send(self, name: str, *arguments: Any) -> None:
         """Put a task on the broker by its name; returns once the broker has it."""
         queue = name if name in self._queues else DEFAULT_QUEUE
-        self.app.send_task(name, args=arguments, **self._delivery(queue))
+        trace = current_trace()
+        self.app.send_task(
+            name, args=arguments, headers={TRACE_HEADER: trace} if trace else None, **self._delivery(queue)
+        )
 
     def _delivery(self, queue: str) -> dict[str, Any]:
         return {"queue": self._queues[queue].name, "confirm_timeout": CONFIRM_SECONDS}
+
+
+def _measured(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The task's function, counted, and with its name and the request behind it in every line that it logs."""
+
+    @wraps(function)
+    def run(celery_task: Any, *arguments: Any) -> Any:
+        trace = getattr(celery_task.request, TRACE_HEADER, None)
+        with bound_contextvars(task=name, trace=trace), timed_task(name):
+            return function(*arguments)
+
+    return run
 
 
 def _is_amqp(config: Settings) -> bool:

@@ -7,10 +7,12 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy import select, tuple_, update
 from sqlalchemy.orm import Session
+from structlog.contextvars import bind_contextvars, bound_contextvars
 
 from infra.database import Database
 from infra.outbox.subscriptions import NotReady, handler
 from infra.outbox.tables import Delivery, OutboxMessage
+from infra.telemetry import DELIVERIES
 from market.clock import Clock
 from market.failpoints import failpoint
 from market.messages import message_type
@@ -55,16 +57,26 @@ def claim(session: Session, now: datetime, limit: int = CLAIM_MAX) -> list[Due]:
 def deliver(database: Database, clock: Clock, due: Sequence[Due]) -> None:
     """Run the handlers, each in a transaction of its own. A failure is recorded and does not stop the others."""
     for item in due:
-        try:
-            with database.transaction() as session:
-                _run(session, item, clock.now())
-                failpoint("outbox.handled")
-            failpoint("outbox.delivered")
-        except NotReady:
-            _note(database, item, clock.now(), error=None)
-        except Exception as error:
-            log.exception("delivery_failed", subscriber=item.subscriber, message_id=item.message_id)
-            _note(database, item, clock.now(), error=f"{type(error).__name__}: {error}"[:ERROR_MAX_CHARACTERS])
+        # The message's own trace and job are bound in their place once it is read.
+        with bound_contextvars(message_id=item.message_id, subscriber=item.subscriber, trace=None, job_id=None):
+            DELIVERIES.labels(item.subscriber, _deliver_one(database, clock, item)).inc()
+
+
+def _deliver_one(database: Database, clock: Clock, item: Due) -> str:
+    """What came of it, in one word."""
+    try:
+        with database.transaction() as session:
+            _run(session, item, clock.now())
+            failpoint("outbox.handled")
+        failpoint("outbox.delivered")
+    except NotReady:
+        _note(database, item, clock.now(), error=None)
+        return "not_ready"
+    except Exception as error:
+        log.exception("delivery_failed")
+        _note(database, item, clock.now(), error=f"{type(error).__name__}: {error}"[:ERROR_MAX_CHARACTERS])
+        return "failed"
+    return "done"
 
 
 def _run(session: Session, due: Due, now: datetime) -> None:
@@ -74,6 +86,7 @@ def _run(session: Session, due: Due, now: datetime) -> None:
         return
     message = session.get_one(OutboxMessage, due.message_id)
     body = message_type(message.kind).model_validate(message.body)
+    bind_contextvars(trace=body.trace, job_id=getattr(body, "job_id", None))
     handler(message.kind, due.subscriber)(session, body, now)
     delivery.done_at = now
     delivery.error = None
@@ -91,4 +104,4 @@ def _note(database: Database, due: Due, now: datetime, *, error: str | None) -> 
         delivery.error = error or "NotReady: what it waits for never came"
         if delivery.attempts >= ATTEMPTS_MAX:
             delivery.parked_at = now
-            log.error("delivery_parked", subscriber=due.subscriber, message_id=due.message_id, error=delivery.error)
+            log.error("delivery_parked", error=delivery.error)

@@ -11,6 +11,7 @@ from threading import Event
 import psycopg
 import structlog
 
+from infra import telemetry
 from infra.database import Database
 from infra.outbox.delivery import CLAIM_MAX, Due, claim
 from infra.outbox.publishing import OUTBOX_CHANNEL, WAKE_CHANNEL
@@ -54,6 +55,7 @@ class Relay:
                 self._send_due(subscriber, [item.message_id for item in items])
             failpoint("relay.sent")
             sent += len(due)
+            telemetry.RELAYED.inc(len(due))
             if len(due) < CLAIM_MAX:
                 return sent
 
@@ -73,6 +75,7 @@ class Relay:
         except psycopg.Error:
             raise
         except Exception as error:
+            telemetry.RELAY_FAILURES.inc()
             log.warning("relay_send_failed", error=f"{type(error).__name__}: {error}")
 
 

@@ -24,7 +24,7 @@ class Attempt:
         self.record = record
         self.means = means
         self.wanted_stop = asyncio.Event()
-        self.log = _log.bind(attempt_id=record.attempt_id, job_id=record.job_id)
+        self.log = _log_of(record)
         self.deadline_ns = max(record.deadline_boottime_ns, orders.read_deadline(folder) or 0)
         self._asked_at_ns: int | None = None
         if record.stop_reason is not None:
@@ -52,6 +52,8 @@ class Attempt:
         """Change the record; what returns from here survives a kill."""
         self.record = self.record.model_copy(update=changes)
         self.record.save(self.folder)
+        if "trace" in changes:
+            self.log = _log_of(self.record)
 
     def wish(self, desired: DesiredAttempt, deadline_ns: int) -> None:
         """Apply what the portal wants of it now. Saying it twice changes nothing."""
@@ -86,3 +88,8 @@ class Attempt:
     def held_seconds(self) -> float:
         """What is left of the lease, as far as this node knows."""
         return (self.deadline_ns - boottime_ns()) / 1e9
+
+
+def _log_of(record: Record) -> Any:
+    known = {"trace": record.trace} if record.trace else {}
+    return _log.bind(attempt_id=record.attempt_id, job_id=record.job_id, **known)

@@ -39,7 +39,8 @@ class Record(BaseModel):
 
     deadline_boottime_ns: as it was accepted; the minder's own file has what it was extended to;
     slot: decides the host uid, no other live attempt has it; stop_reason: why it was told to stop, first cause;
-    stream_begun: readings were taken, so a missing stream is a lost one; final_read: none follows.
+    stream_begun: readings were taken, so a missing stream is a lost one; final_read: none follows;
+    trace: the customer's request that submitted the job, once the order has told it.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -64,6 +65,7 @@ class Record(BaseModel):
     result: Result | None = None
     stream_begun: bool = False
     final_read: bool = False
+    trace: str | None = None
 
     @classmethod
     def accept(cls, desired: DesiredAttempt, *, slot: int, boot_id: str, now_ns: int, deadline_ns: int) -> Self:

@@ -44,6 +44,7 @@ async def prepare(attempt: Attempt) -> None:
                 outputs=tuple(order.outputs),
                 run_for_seconds=order.run_for_seconds,
                 stop_grace_seconds=order.stop_grace_seconds,
+                trace=order.trace,
             )
             await _fetch_workdir(attempt, order)
             await _write_order(attempt, order)
@@ -112,6 +113,8 @@ async def _write_order(attempt: Attempt, order: AttemptOrder) -> None:
     command = await in_thread(attempt.means.sandbox.prepare, request)
     minder_order = orders.Order(
         attempt_id=record.attempt_id,
+        job_id=record.job_id,
+        trace=record.trace,
         command=command,
         workdir=attempt.workdir,
         slot=record.slot,

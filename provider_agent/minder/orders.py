@@ -76,9 +76,14 @@ class Command(_Record):
 
 
 class Order(_Record):
-    """One attempt as the minder gets it. disk_bytes_max bounds what lies under workdir, None = unbounded."""
+    """One attempt as the minder gets it. disk_bytes_max bounds what lies under workdir, None = unbounded.
+
+    job_id and trace: what it is about, for people who look for it on the node; outcome.json says them again.
+    """
 
     attempt_id: str
+    job_id: str = ""
+    trace: str | None = None
     command: Command
     workdir: Path
     slot: int | None = None

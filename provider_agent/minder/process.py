@@ -234,6 +234,8 @@ class Minder:
     def _write_outcome(self, cause: str, usage: dict[str, int], spool: LogSpool | None) -> None:
         code = None if self._status is None else _exit_code(self._status)
         outcome = {
+            "job_id": self._order.get("job_id", ""),
+            "trace": self._order.get("trace"),
             "cause": cause,
             "exit_code": code,
             "detail": self._detail[:2000],
