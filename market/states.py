@@ -37,6 +37,7 @@ class AttemptState(StrEnum):
 class Reason(StrEnum):
     """Why a job or an attempt is in its state; nothing else is ever written there."""
 
+    QUEUED_FOR_PLACEMENT = "queued:for_placement"
     QUEUED_FOR_CAPACITY = "queued:for_capacity"
     QUEUED_FOR_FUNDS = "queued:for_funds"
     NO_OFFER = "queued:no_offer"

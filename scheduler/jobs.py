@@ -179,7 +179,7 @@ def _row(job: NewJob, now: datetime) -> dict[str, object]:
         "gpu_memory_max_bytes": gpu.memory_max_bytes if gpu else None,
         "max_duration_seconds": spec.max_duration,
         "state": JobState.QUEUED,
-        "reason": Reason.QUEUED_FOR_CAPACITY,
+        "reason": Reason.QUEUED_FOR_PLACEMENT,
         "funded_seconds": job.funded_seconds,
         "created_at": now,
     }

@@ -7,6 +7,7 @@ from market.resources import Unit
 from market.states import JobState, Reason
 
 REASONS = {
+    Reason.QUEUED_FOR_PLACEMENT: "waits for the next round of placement",
     Reason.QUEUED_FOR_CAPACITY: "waits for free capacity",
     Reason.QUEUED_FOR_FUNDS: "waits for money",
     Reason.NO_OFFER: "no offer matches at its price",
