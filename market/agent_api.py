@@ -30,6 +30,7 @@ LOG_MAX_BYTES = 256 * 1024 * 1024
 OUTPUT_FILES_MAX = 1000
 OUTPUTS_MAX_BYTES = 20 * 10**9
 ATTEMPTS_PER_NODE_MAX = 256
+INTEGER_MAX = 2**63 - 1
 
 
 class _Frame(BaseModel):
@@ -65,7 +66,7 @@ class PollRequest(_Request):
     """seen_version: of the desired state the agent has applied; the portal answers at once when there is a newer."""
 
     boot_id: str = Field(max_length=64)
-    seen_version: int = Field(ge=0)
+    seen_version: int = Field(ge=0, le=INTEGER_MAX)
     wait_seconds: float = Field(ge=0, le=POLL_WAIT_MAX_SECONDS)
     pool: Literal["starting", "ready", "down"]
     known_attempts: list[Annotated[str, Field(max_length=40)]] = Field(
@@ -140,14 +141,14 @@ class AttemptStatus(_Request):
     reason: Reason | None = None
     exit_code: int | None = Field(default=None, ge=-1, le=255)
     detail: str = Field(default="", max_length=500)
-    log_bytes: int = Field(default=0, ge=0)
+    log_bytes: int = Field(default=0, ge=0, le=INTEGER_MAX)
 
 
 class Report(_Request):
     """The body that is signed: statuses of attempts, readings of streams. sent_at_ms: the agent's clock, for people."""
 
     node_id: str = Field(max_length=40)
-    sent_at_ms: int = Field(ge=0)
+    sent_at_ms: int = Field(ge=0, le=INTEGER_MAX)
     statuses: list[AttemptStatus] = Field(default_factory=list, max_length=ATTEMPTS_PER_NODE_MAX)
     readings: list[Reading] = Field(default_factory=list, max_length=REPORT_READINGS_MAX)
 

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import httpx
 
-from gridbay.client.refusals import refusal
+from gridbay.client.refusals import storage_refusal
 from gridbay.client.transport import storage_client
 from market.customer_api import OutputView
 from market.errors import InvalidInput, Unavailable
@@ -53,7 +53,7 @@ def _fetch(output: OutputView, part: Path) -> None:
         ):
             if not response.is_success:
                 response.read()
-                raise refusal(response)
+                raise storage_refusal(response)
             for piece in response.iter_bytes():
                 size += len(piece)
                 if size > output.size_bytes:

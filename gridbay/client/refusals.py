@@ -51,6 +51,14 @@ def refusal(response: httpx.Response) -> MarketError:
     return error
 
 
+def storage_refusal(response: httpx.Response) -> MarketError:
+    """The refusal of a storage, which speaks as it likes. response: already read."""
+    body = " ".join(response.text.split())[:DETAIL_MAX_CHARACTERS]
+    said = f"the storage at {response.request.url.host} answered {response.status_code} {response.reason_phrase}"
+    remedy = "begin again: a signed URL is good for a while, and for the size it was asked for"
+    return _by_status(response.status_code)(f"{said}: {body}".rstrip(": "), remedy=remedy)
+
+
 def foreign(response: httpx.Response) -> MarketError:
     """An answer that is not the market's own: a proxy's page, or another server altogether."""
     body = " ".join(response.text.split())[:DETAIL_MAX_CHARACTERS]

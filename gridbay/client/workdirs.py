@@ -20,7 +20,7 @@ import httpx
 from pathspec import GitIgnoreSpec
 
 from gridbay.client.patience import Patience
-from gridbay.client.refusals import refusal
+from gridbay.client.refusals import storage_refusal
 from gridbay.client.transport import storage_client
 from market.customer_api import WORKDIR_MAX_BYTES
 from market.errors import InvalidInput, MarketError, TooLarge, Unavailable
@@ -94,7 +94,7 @@ def put_archive(archive: Archive, url: str, patience: Patience) -> None:
             else:
                 if response.is_success:
                     return
-                failure = refusal(response)
+                failure = storage_refusal(response)
                 if response.status_code < 500:
                     raise failure
             if not patience.wait(failure.detail):

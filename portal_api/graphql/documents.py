@@ -17,6 +17,7 @@ from strawberry.extensions import SchemaExtension
 
 from portal_api.graphql.bounds import DOCUMENT_CHARACTERS_MAX, TOKENS_MAX, excesses
 from portal_api.graphql.refusals import InvalidQuery, QueryTooLarge, extensions
+from portal_api.problems import Malformed
 
 REMEMBERED_MAX = 256
 ERRORS_MAX = 5
@@ -50,11 +51,15 @@ def check(schema: GraphQLSchema, query: str) -> Checked:
     return _check(schema, query)
 
 
-def subscribes(schema: GraphQLSchema, query: str, operation_name: str | None) -> bool:
-    """Whether the operation that would run is a subscription."""
+def kind_of(schema: GraphQLSchema, query: str, operation_name: str | None) -> OperationType | None:
+    """Of the operation that would run. Raises Malformed when the request leaves open which that is."""
     checked = check(schema, query)
-    operation = get_operation_ast(checked.document, operation_name) if checked.document else None
-    return operation is not None and operation.operation is OperationType.SUBSCRIPTION
+    if checked.document is None or checked.errors:
+        return None
+    operation = get_operation_ast(checked.document, operation_name)
+    if operation is None:
+        raise Malformed("GraphQL: no operation of the document has that name, or it has several and none is named")
+    return operation.operation
 
 
 class CheckedDocuments(SchemaExtension):

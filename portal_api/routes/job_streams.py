@@ -21,7 +21,7 @@ async def follow_logs(
     member: JobReader,
     *,
     job_id: str,
-    last_event_id: Annotated[str | None, Header(max_length=40)] = None,
+    last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", max_length=40)] = None,
     follow: Annotated[bool, Query(description="wait for more until the job is over")] = True,
 ) -> EventStream:
     """The job's log as events `log` (LogLine), then `end` (JobView). Send Last-Event-ID to go on where you were."""

@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 import redis
 import structlog
-from portal_world import PortalWorld
+from portal_world import PortalWorld, market_variables
 
 from billing import custody
 from infra.database import Database
 from infra.ground import Ground
-from infra.secrets import SecretBox
 from infra.settings import Settings, settings
 from market.clock import ManualClock
 from portal_api.app import create_app
@@ -35,25 +34,8 @@ def anyio_backend() -> str:
 @pytest.fixture
 def config(postgres_url: str, valkey_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
     """The settings of a whole market, in the environment, as every process of it finds them."""
-    from solders.keypair import Keypair
-
-    key, treasury = tmp_path / "secret.key", tmp_path / "treasury.json"
-    key.write_text(SecretBox.generate_key())
-    treasury.write_text(Keypair().to_json())
-    for file in (key, treasury):
-        file.chmod(0o600)
-    values = {
-        "DATABASE_URL": postgres_url,
-        "CACHE_URL": valkey_url,
-        "USAGE_BUS_URL": valkey_url,
-        "STORAGE_URL": f"file://{tmp_path / 'storage'}",
-        "STORAGE_PUBLIC_URL": "http://storage.test",
-        "SECRET_KEY_FILE": str(key),
-        "TREASURY_KEYPAIR": str(treasury),
-        "LONG_POLL_SECONDS": "3",
-    }
-    for name, value in values.items():
-        monkeypatch.setenv(f"GRIDBAY_{name}", value)
+    for name, value in market_variables(tmp_path, postgres_url, valkey_url).items():
+        monkeypatch.setenv(name, value)
     for cached in (settings, custody.custody):
         cached.cache_clear()
     yield settings()

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -16,6 +17,7 @@ from billing import capture, deposits, usage
 from billing.arrivals import Arrival
 from infra.ground import Ground
 from infra.outbox.delivery import claim, deliver
+from infra.secrets import SecretBox
 from market.agent_api import SIGNATURE_HEADER, AttemptStatus, JoinRequest, Report
 from market.canonical import canonical_json
 from market.clock import ManualClock
@@ -238,6 +240,27 @@ class PortalWorld:
         with self.base.database.transaction() as session:
             capture.capture_due(session, self.clock.now())
         self.deliver()
+
+
+def market_variables(folder: Path, postgres_url: str, valkey_url: str) -> dict[str, str]:
+    """The environment of a whole market's processes; its secrets lie in the folder."""
+    from solders.keypair import Keypair
+
+    key, treasury = folder / "secret.key", folder / "treasury.json"
+    key.write_text(SecretBox.generate_key())
+    treasury.write_text(Keypair().to_json())
+    for file in (key, treasury):
+        file.chmod(0o600)
+    return {
+        "GRIDBAY_DATABASE_URL": postgres_url,
+        "GRIDBAY_CACHE_URL": valkey_url,
+        "GRIDBAY_USAGE_BUS_URL": valkey_url,
+        "GRIDBAY_STORAGE_URL": f"file://{folder / 'storage'}",
+        "GRIDBAY_STORAGE_PUBLIC_URL": "http://storage.test",
+        "GRIDBAY_SECRET_KEY_FILE": str(key),
+        "GRIDBAY_TREASURY_KEYPAIR": str(treasury),
+        "GRIDBAY_LONG_POLL_SECONDS": "3",
+    }
 
 
 def join_body(key: NodeKey, join_token: str, **inventory: Any) -> Mapping[str, Any]:
