@@ -62,7 +62,7 @@ def run(database: Database, clock: Clock, *, limit: int, seconds_max: float = RU
     started, placed, last = time.monotonic(), 0, None
     while True:
         with ROUND_SECONDS.time(), database.transaction() as session:
-            outcome = place(session, clock.now(), limit=limit, seed=secrets.token_hex(8), after=last)
+            outcome = place(session, clock, limit=limit, seed=secrets.token_hex(8), after=last)
             late = time.monotonic() - started > seconds_max
             if outcome.last is not None and late:
                 wake(session, PLACE)
@@ -76,7 +76,7 @@ def run(database: Database, clock: Clock, *, limit: int, seconds_max: float = RU
             return placed
 
 
-def place(session: Session, now: datetime, *, limit: int, seed: str, after: Place | None = None) -> Round:
+def place(session: Session, clock: Clock, *, limit: int, seed: str, after: Place | None = None) -> Round:
     """One round over at most `limit` funded jobs from that place in the queue on, oldest first."""
     session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ROUND_LOCK})
     failpoint("scheduler.round.begun")
@@ -85,6 +85,8 @@ def place(session: Session, now: datetime, *, limit: int, seed: str, after: Plac
         return Round(0, 0, None)
     jobs = {job.id: job for job in queued}
     snapshot = snapshots.load(session)
+    # Not before this: no lease begins before the one that held its GPUs was released.
+    now = clock.now()
     choice = choose(snapshot, [_request(job) for job in queued], seed)
     failpoint("scheduler.round.decided")
     placed = _apply(session, jobs, choice.decisions, now)

@@ -81,7 +81,7 @@ def test_the_overview_is_what_happened(session: Session, clock: ManualClock) -> 
     _node(session, clock, gpus=4, simulated=True)
     for _ in range(3):
         _job(session, clock, organization_id)
-    assert rounds.place(session, clock.now(), limit=10, seed="s").placed == 2
+    assert rounds.place(session, clock, limit=10, seed="s").placed == 2
     clock.advance(timedelta(seconds=7))
     seen = overview(session, clock.now())
     assert (seen.nodes.online, seen.nodes.lost) == (2, 0)

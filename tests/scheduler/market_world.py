@@ -91,7 +91,7 @@ class World:
         return job_id
 
     def place(self, *, limit: int = 500, seed: str = "seed") -> int:
-        return rounds.place(self.session, self.clock.now(), limit=limit, seed=seed).placed
+        return rounds.place(self.session, self.clock, limit=limit, seed=seed).placed
 
     def running(self, **spec: Any) -> tuple[str, str]:
         """A job whose only attempt runs: (job id, attempt id)."""

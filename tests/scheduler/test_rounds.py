@@ -154,7 +154,7 @@ def test_a_decision_on_a_node_that_changed_meanwhile_is_dropped(database: Databa
 
     with pytest.MonkeyPatch.context() as patch, database.transaction() as session:
         patch.setattr(rounds, "choose", choose_late)
-        assert rounds.place(session, clock.now(), limit=10, seed="s").placed == 0
+        assert rounds.place(session, clock, limit=10, seed="s").placed == 0
     with database.read() as session:
         assert session.get_one(Job, job_id).state is JobState.QUEUED
 
