@@ -4,7 +4,6 @@ import asyncio
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 
 from market.errors import Unavailable
 from monitoring.measures import Answer, Question, Row
@@ -23,11 +22,9 @@ class Frames:
 
     async def answer(self, question: Question, facts: Facts) -> Answer:
         """The rows of these facts. Raises Unavailable when the process fails or takes too long."""
-        asked = json.dumps(
-            {"report": question.report, "by": [item.value for item in question.by], "facts": facts}, default=_json
-        ).encode()
+        asked = json.dumps({"report": question.report, "by": [item.value for item in question.by], "facts": facts})
         async with self._one:
-            told = await _told(asked)
+            told = await _told(asked.encode())
         return Answer(question, json.loads(told))
 
 
@@ -55,9 +52,3 @@ async def _told(asked: bytes) -> bytes:
     if process.returncode != 0:
         raise Unavailable(f"the report failed (status {process.returncode})", remedy="see the portal's log")
     return told
-
-
-def _json(value: object) -> str:
-    """Times in UTC, to the second: they begin an hour or a day."""
-    assert isinstance(value, datetime)
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

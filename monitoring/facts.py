@@ -4,6 +4,7 @@ Rows come back grouped as the question wants them and unsorted; what is derived 
 """
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from sqlalchemy import RowMapping, TextClause, text
 from sqlalchemy.orm import Session
@@ -150,4 +151,9 @@ def _rows(session: Session, question: Question, statement: str) -> list[Row]:
         raise TooLarge(
             f"the report has more than {ROWS_MAX} rows", remedy="ask for a shorter time, or by fewer dimensions"
         )
-    return [dict(row) for row in rows]
+    return [{name: _written(value) for name, value in row.items()} for row in rows]
+
+
+def _written(value: object) -> object:
+    """The beginning of an hour or a day as text, in UTC."""
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if isinstance(value, datetime) else value

@@ -21,6 +21,7 @@ from portal_api.identity import tokens
 from portal_api.identity.credentials import Credentials
 from portal_api.identity.idempotency import Answered
 from portal_api.identity.tokens import Credential
+from portal_api.market_metrics import MarketMetrics
 from portal_api.streams import StreamCounter
 from portal_api.submissions import Submission, SubmissionBatches
 from portal_api.threads import DatabaseThreads
@@ -65,6 +66,7 @@ class Portal:
         self.node_keys = NodeKeys(self.threads)
         self.heartbeats = HeartbeatPace()
         self.frames = Frames()
+        self.metrics = MarketMetrics()
 
     def now(self) -> datetime:
         return self.base.clock.now()

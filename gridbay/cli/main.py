@@ -35,6 +35,7 @@ ENTRIES = (
     ),
     Entry("doctor", "gridbay.cli.doctor:app", "Say of every engine: real, embedded or missing, and why.", _OPERATOR),
     Entry("admin", "gridbay.cli.admin:app", "Settle, look over the market, check its ledger.", _OPERATOR),
+    Entry("analytics", "gridbay.cli.analytics:app", "Report GMV, utilization, queue wait and outcomes.", _OPERATOR),
     Entry("process", "gridbay.cli.process:app", "Run one process of a market.", _OPERATOR, hidden=True),
     Entry("version", "gridbay.cli.version:app", "Print the version.", _OTHER),
 )

@@ -51,6 +51,36 @@ class Ledger(_Answer):
     broken: list[str]
 
 
+class MarketReport(_Answer):
+    """rows: by column, in the columns' order. Money in micro-USDC, time in milliseconds, ratios in millionths."""
+
+    report: str
+    since: datetime
+    until: datetime
+    simulated: bool
+    columns: list[str]
+    rows: list[dict[str, Any]]
+
+
+class TraceEvent(_Answer):
+    """by: who wrote it; ids: what it is about; detail: the rest of it."""
+
+    at: datetime | None
+    what: str
+    by: str
+    ids: dict[str, str]
+    detail: dict[str, Any]
+
+
+class JobTrace(_Answer):
+    """truncated: kinds of rows of which there are more than are told."""
+
+    job_id: str
+    trace: str | None
+    events: list[TraceEvent]
+    truncated: list[str]
+
+
 class Operator:
     """A market as seen with an operator's token (gbo_). Errors and threads as in Gridbay."""
 
@@ -85,3 +115,26 @@ class Operator:
 
     def epoch(self, number: int) -> Epoch:
         return self._transport.ask(Epoch, "GET", f"/ops/v1/epochs/{number}")
+
+    def report(
+        self,
+        name: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        by: list[str] | None = None,
+        simulated: bool = False,
+    ) -> MarketReport:
+        """gmv, utilization, queue-wait or outcomes over [since, until), by hour, day, model, provider, organization."""
+        asked = {
+            "since": since and since.isoformat(),
+            "until": until and until.isoformat(),
+            "by": by or [],
+            "simulated": simulated,
+        }
+        answer = self._transport.request("GET", f"/ops/v1/analytics/{name}", params=asked)
+        return MarketReport.model_validate_json(answer.content)
+
+    def job_trace(self, job_id: str) -> JobTrace:
+        """Everything that happened to a job, in order, from the rows."""
+        return JobTrace.model_validate_json(self._transport.request("GET", f"/ops/v1/jobs/{job_id}/trace").content)

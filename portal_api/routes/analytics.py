@@ -1,9 +1,10 @@
-"""Operators: the market's reports, each by hour, day, model, provider or organization."""
+"""Operators: the market's reports, each by hour, day, model, provider or organization, and its metrics."""
 
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
 from monitoring.measures import Dimension, Report
@@ -51,3 +52,9 @@ async def get_report(
         columns=list(asked.columns),
         rows=told.rows,
     )
+
+
+@router.get("/metrics", response_class=Response)
+async def get_metrics(portal: PortalDep, _: SignedInOperator) -> Response:
+    """The portal's counters and the market's gauges, for Prometheus with an operator's token."""
+    return Response(await portal.metrics.exposition(portal.threads, portal.now()), media_type=CONTENT_TYPE_LATEST)
