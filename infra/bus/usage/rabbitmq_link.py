@@ -1,5 +1,6 @@
 """One connection to RabbitMQ in a thread of its own: heartbeats and confirms go on whatever its users are doing."""
 
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Event, Lock, Thread
@@ -16,6 +17,10 @@ BLOCKED_SECONDS = 10.0
 """How long a broker in an alarm of memory or disk may hold publishers up."""
 READY_SECONDS = 15.0
 CLOSE_SECONDS = 5.0
+
+
+# It tells each broken connection in several tracebacks; ours is one line, where it matters.
+logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 
 class Link:
