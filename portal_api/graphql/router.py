@@ -81,7 +81,10 @@ class PortalGraphQL(GraphQLRouter[GraphContext, None]):
 
     async def get_sub_response(self, request: Request) -> Response:
         # The one that strawberry keeps on the router belongs to whichever request came last.
-        return Response()
+        response = Response()
+        # Its headers are added to the answer's, which has a length of its own.
+        del response.headers["content-length"]
+        return response
 
     def parse_json(self, data: str | bytes) -> Any:
         try:

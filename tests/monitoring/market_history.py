@@ -21,13 +21,14 @@ FINAL = {JobState.SUCCEEDED: AttemptState.SUCCEEDED, JobState.FAILED: AttemptSta
 
 @dataclass
 class History:
-    """Everything begins at NOON; times are in seconds from there."""
+    """Times are in seconds from `begin`."""
 
     session: Session
+    begin: datetime = NOON
     _numbers: Any = field(default_factory=lambda: count(1))
 
     def at(self, seconds: float) -> datetime:
-        return NOON + timedelta(seconds=seconds)
+        return self.begin + timedelta(seconds=seconds)
 
     def node(self, provider_id: str, model: str = "CPU", gpus: int = 0, *, simulated: bool = False) -> str:
         if self.session.get(Provider, provider_id) is None:
