@@ -4,13 +4,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, and_, func, insert, or_, select
+from sqlalchemy import Select, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from billing import accounts, holds, ledger, rating
 from billing.tables.bills import UsageLineRow
 from billing.tables.funding import HoldRow, WindowRow
 from billing.tables.metering import MeteredLeaseRow, ReadingStreamRow
+from infra.bulk import insert_rows
 from infra.outbox import publish
 from infra.settings import Settings, settings
 from infra.telemetry import WINDOWS_CAPTURED, count
@@ -43,13 +44,25 @@ def capture_due(session: Session, now: datetime, config: Settings | None = None,
         )
         .limit(limit)
     )
-    return _capture(session, _locked(session, due, skip_locked=True), now, config or settings())
+    return capture_locked(session, _locked(session, due, skip_locked=True), now, config)
 
 
 def capture_leases(session: Session, lease_ids: Sequence[str], now: datetime, config: Settings | None = None) -> int:
     """As capture_due, for these leases, waiting for whoever is at them."""
+    return capture_locked(session, lock_leases(session, lease_ids), now, config)
+
+
+def lock_leases(session: Session, lease_ids: Sequence[str]) -> Sequence[MeteredLeaseRow]:
+    """The leases that billing knows of these, locked for a capture."""
     wanted = select(MeteredLeaseRow).where(MeteredLeaseRow.lease_id.in_(lease_ids))
-    return _capture(session, _locked(session, wanted, skip_locked=False), now, config or settings())
+    return _locked(session, wanted, skip_locked=False)
+
+
+def capture_locked(
+    session: Session, leases: Sequence[MeteredLeaseRow], now: datetime, config: Settings | None = None
+) -> int:
+    """As capture_due, for leases that the caller has locked."""
+    return _capture(session, leases, now, config or settings()) if leases else 0
 
 
 def _locked(session: Session, leases: Select[MeteredLeaseRow], *, skip_locked: bool) -> Sequence[MeteredLeaseRow]:
@@ -64,6 +77,7 @@ def _capture(session: Session, leases: Sequence[MeteredLeaseRow], now: datetime,
     final_wait = timedelta(seconds=config.final_reading_wait_seconds)
     transfers: list[ledger.Transfer] = []
     lines: list[dict[str, object]] = []
+    messages: list[UsageCaptured] = []
     for lease in leases:
         of_lease = windows.get(lease.lease_id, {})
         _notice_over(of_lease.values(), now)
@@ -76,7 +90,9 @@ def _capture(session: Session, leases: Sequence[MeteredLeaseRow], now: datetime,
             transfers.append(holds.settle(item.hold, outcome.captured_microusd, now))
             if outcome.line is not None:
                 transfers.append(_capture_transfer(lease, item.window, outcome.line))
-                lines.append(_line_row(lease, item.window, outcome.line, now))
+                line_id = new_id("line")
+                lines.append(_line_row(lease, item.window, outcome.line, now) | {"id": line_id})
+                messages.append(_captured(lease, line_id))
                 lease.metered_ms = outcome.line.to_ms
                 lease.charged_microusd += outcome.line.amount_microusd
         if lease.ended_at is not None and len(settled) == len(of_lease):
@@ -84,10 +100,9 @@ def _capture(session: Session, leases: Sequence[MeteredLeaseRow], now: datetime,
         if settled:
             after_commit(session, f"job:{lease.job_id}", f"organization:{lease.organization_id}")
     session.flush()
-    if lines:
-        count(session, WINDOWS_CAPTURED, len(lines))
-        session.execute(insert(UsageLineRow), lines)
-        publish(session, *(_captured(line) for line in lines))
+    count(session, WINDOWS_CAPTURED, len(lines))
+    insert_rows(session, UsageLineRow, lines)
+    publish(session, *messages)
     ledger.post(session, transfers)
     return len(lines)
 
@@ -163,7 +178,6 @@ def _capture_transfer(lease: MeteredLeaseRow, window: WindowRow, line: rating.Li
 
 def _line_row(lease: MeteredLeaseRow, window: WindowRow, line: rating.Line, now: datetime) -> dict[str, object]:
     return {
-        "id": new_id("line"),
         "window_id": window.id,
         "lease_id": lease.lease_id,
         "window_number": window.number,
@@ -187,7 +201,5 @@ def _line_row(lease: MeteredLeaseRow, window: WindowRow, line: rating.Line, now:
     }
 
 
-def _captured(line: dict[str, object]) -> UsageCaptured:
-    return UsageCaptured.model_validate(
-        {"job_id": line["job_id"], "organization_id": line["organization_id"], "line_id": line["id"]}
-    )
+def _captured(lease: MeteredLeaseRow, line_id: str) -> UsageCaptured:
+    return UsageCaptured(job_id=lease.job_id, organization_id=lease.organization_id, line_id=line_id, trace=lease.trace)

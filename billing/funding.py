@@ -1,6 +1,7 @@
 """Funding jobs that have no lease: the first window at submission and after a retry, and giving it back at the end."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,6 +12,7 @@ from billing import accounts, bills, holds, ledger
 from billing.tables.funding import HoldRow, JobTermsRow, WindowRow
 from billing.tables.metering import MeteredLeaseRow
 from billing.windows import Funded, Limits, Rate, next_window
+from infra.bulk import insert_rows, values_of
 from infra.outbox import NotReady, publish
 from infra.settings import Settings, settings
 from infra.wakeups import after_commit
@@ -51,7 +53,7 @@ def open_jobs(
     """As open_job, for all or none of them."""
     window_seconds = (config or settings()).window_seconds
     balances = _lock_organizations(session, [job.organization_id for job in jobs])
-    rows: list[JobTermsRow] = []
+    terms: list[JobTermsRow] = []
     opened: list[HoldRow] = []
     for job in jobs:
         account = accounts.available(job.organization_id)
@@ -59,12 +61,10 @@ def open_jobs(
         limits = Limits(window_seconds, job.max_duration_seconds, job.max_total_microusd, balances[account])
         hold = holds.open_hold(row, 1, 0, _require_first(_rate(row), limits), now)
         balances[account] -= hold.amount_microusd
-        rows.append(row)
+        terms.append(row)
         opened.append(hold)
-    session.add_all(rows)
-    session.flush()
-    session.add_all(opened)
-    session.flush()
+    insert_rows(session, JobTermsRow, [values_of(row) for row in terms])
+    insert_rows(session, HoldRow, [values_of(hold) for hold in opened])
     ledger.post(session, [holds.opening(hold) for hold in opened])
     return [FundedWindow(hold.seconds, hold.amount_microusd) for hold in opened]
 
@@ -84,7 +84,7 @@ def requeue(
     what its hold gives back may be needed.
     """
     terms = _lock_terms(session, job_id)
-    placed = _leases_of(session, job_id)
+    placed = _leases_of(session, [job_id])[job_id]
     if placed < attempts_placed:
         raise NotReady(f"{placed} of {attempts_placed} attempts of {job_id} are known")
     if terms.ended_at is not None or placed > attempts_placed or _is_held(session, job_id, attempts_placed + 1):
@@ -111,24 +111,35 @@ def requeue(
 
 
 def end_job(session: Session, job_id: str, attempts_placed: int, now: datetime) -> None:
-    """A job is final: give back what is held for an attempt that will never come."""
-    terms = _lock_terms(session, job_id)
-    placed = _leases_of(session, job_id)
-    if placed < attempts_placed:
-        raise NotReady(f"{placed} of {attempts_placed} attempts of {job_id} are known")
-    if terms.ended_at is not None:
-        return
-    terms.ended_at = now
+    """As end_jobs, for one. Raises NotReady while billing has not heard of every attempt of it."""
+    if end_jobs(session, {job_id: attempts_placed}, now):
+        raise NotReady(f"not all {attempts_placed} attempts of {job_id} are known")
+
+
+def end_jobs(session: Session, attempts_placed: Mapping[str, int], now: datetime) -> list[str]:
+    """Jobs are final: give back what is held for attempts that will never come.
+
+    attempts_placed: by job id, how many there were. Returns the jobs of which billing has not heard every attempt.
+    """
+    jobs = _lock_jobs(session, attempts_placed)
+    placed = _leases_of(session, jobs)
+    known = {job_id: terms for job_id, terms in jobs.items() if placed[job_id] >= attempts_placed[job_id]}
+    ending = {job_id: terms for job_id, terms in known.items() if terms.ended_at is None}
     unbound = session.scalars(
         select(HoldRow)
-        .where(HoldRow.job_id == job_id, HoldRow.settled_at.is_(None), ~exists().where(WindowRow.hold_id == HoldRow.id))
+        .where(
+            HoldRow.job_id.in_(ending), HoldRow.settled_at.is_(None), ~exists().where(WindowRow.hold_id == HoldRow.id)
+        )
         .order_by(HoldRow.id)
         .with_for_update(key_share=True)
     ).all()
     returned = [holds.settle(hold, 0, now) for hold in unbound]
+    for job_id, terms in ending.items():
+        terms.ended_at = now
+        after_commit(session, f"job:{job_id}", f"organization:{terms.organization_id}")
     session.flush()
     ledger.post(session, returned)
-    after_commit(session, f"job:{job_id}", f"organization:{terms.organization_id}")
+    return [job_id for job_id in attempts_placed if job_id not in known]
 
 
 def budget_left(terms: JobTermsRow, cost: bills.JobCost) -> int | None:
@@ -183,15 +194,28 @@ def _lock_organizations(session: Session, organization_ids: Sequence[str]) -> di
 
 def _lock_terms(session: Session, job_id: str) -> JobTermsRow:
     """Raises NotReady for a job that billing has not heard of."""
-    terms = session.get(JobTermsRow, job_id, with_for_update={"key_share": True}, populate_existing=True)
+    terms = _lock_jobs(session, [job_id]).get(job_id)
     if terms is None:
         raise NotReady(f"{job_id} is not known to billing yet")
     return terms
 
 
-def _leases_of(session: Session, job_id: str) -> int:
-    count = select(func.count()).select_from(MeteredLeaseRow).where(MeteredLeaseRow.job_id == job_id)
-    return session.scalars(count).one()
+def _lock_jobs(session: Session, job_ids: Collection[str]) -> dict[str, JobTermsRow]:
+    rows = session.scalars(
+        select(JobTermsRow)
+        .where(JobTermsRow.job_id.in_(job_ids))
+        .order_by(JobTermsRow.job_id)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    )
+    return {terms.job_id: terms for terms in rows}
+
+
+def _leases_of(session: Session, job_ids: Collection[str]) -> Counter[str]:
+    """How many leases of each job billing knows."""
+    job_id = MeteredLeaseRow.job_id
+    rows = session.execute(select(job_id, func.count()).where(job_id.in_(job_ids)).group_by(job_id))
+    return Counter({row[0]: row[1] for row in rows})
 
 
 def _is_held(session: Session, job_id: str, attempt_number: int) -> bool:

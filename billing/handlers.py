@@ -1,24 +1,25 @@
 """What billing does when the scheduler has spoken. Each handler may run twice and judges by its own rows."""
 
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from sqlalchemy.orm import Session
 
 from billing import funding, leases, wallets
-from infra.outbox import subscribe
+from infra.outbox import subscribe, subscribe_many
 from market.messages import AttemptEnded, AttemptPlaced, JobEnded, JobRequeued, WalletChanged
 
 
-@subscribe(AttemptPlaced, "billing.bind_window")
-def attempt_placed(session: Session, message: AttemptPlaced, now: datetime) -> None:
-    """The hold that waited for this attempt becomes its lease's first window."""
-    leases.bind(session, message, now)
+@subscribe_many(AttemptPlaced, "billing.bind_window")
+def attempts_placed(session: Session, messages: Sequence[AttemptPlaced], now: datetime) -> Collection[AttemptPlaced]:
+    """The hold that waited for each attempt becomes its lease's first window."""
+    return leases.bind_many(session, messages, now)
 
 
-@subscribe(AttemptEnded, "billing.capture")
-def attempt_ended(session: Session, message: AttemptEnded, now: datetime) -> None:
-    """The lease is billed to its end, at once if its readings are complete."""
-    leases.end(session, message, now)
+@subscribe_many(AttemptEnded, "billing.capture")
+def attempts_ended(session: Session, messages: Sequence[AttemptEnded], now: datetime) -> Collection[AttemptEnded]:
+    """Each lease is billed to its end, at once if its readings are complete."""
+    return leases.end_many(session, messages, now)
 
 
 @subscribe(JobRequeued, "billing.fund_requeued")
@@ -33,10 +34,11 @@ def job_requeued(session: Session, message: JobRequeued, now: datetime) -> None:
     )
 
 
-@subscribe(JobEnded, "billing.release_ended")
-def job_ended(session: Session, message: JobEnded, now: datetime) -> None:
+@subscribe_many(JobEnded, "billing.release_ended")
+def jobs_ended(session: Session, messages: Sequence[JobEnded], now: datetime) -> Collection[JobEnded]:
     """What waits for an attempt that never comes is given back."""
-    funding.end_job(session, message.job_id, message.attempts_placed, now)
+    waiting = funding.end_jobs(session, {message.job_id: message.attempts_placed for message in messages}, now)
+    return [message for message in messages if message.job_id in waiting]
 
 
 @subscribe(WalletChanged, "billing.note_wallet")

@@ -1,13 +1,12 @@
 """Streams of readings as rows: opened within bounds, filled in any order, extended where they have no gap."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Collection, Iterable, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
 from sqlalchemy import and_, delete, exists, func, select, text, tuple_
-from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from billing.prefix import Head, Stored, advance
@@ -29,6 +28,11 @@ _INSERT = text(
     "cast(:memory_peak_bytes AS bigint[]), cast(:taken_at_ms AS bigint[]), cast(:final AS boolean[]), "
     "cast(:previous_hash AS text[]), cast(:hash AS text[]), cast(:received_at AS timestamptz[])) "
     "ON CONFLICT DO NOTHING RETURNING stream_id, sequence"
+)
+_OPEN = text(
+    "INSERT INTO reading_streams (stream_id, node_id, lease_id, durable_hash, created_at) "
+    "SELECT stream_id, node_id, lease_id, :genesis, :now FROM unnest(cast(:streams AS text[]), cast(:nodes AS text[]), "
+    "cast(:leases AS text[])) AS given(stream_id, node_id, lease_id) ON CONFLICT DO NOTHING"
 )
 _COLUMNS = [
     "stream_id",
@@ -67,6 +71,7 @@ def open_streams(
         return streams
     per_lease = _stream_counts(session, {item.reading.lease_id for item in missing})
     unknown_per_node = _unknown_counts(session, {item.node_id for item in missing})
+    fitting = []
     for item in missing:
         lease_id = item.reading.lease_id
         full = per_lease[lease_id] >= STREAMS_PER_LEASE_MAX
@@ -74,17 +79,9 @@ def open_streams(
             continue
         per_lease[lease_id] += 1
         unknown_per_node[item.node_id] += lease_id not in known_leases
-        session.execute(
-            upsert(ReadingStreamRow)
-            .values(
-                stream_id=item.reading.stream_id,
-                node_id=item.node_id,
-                lease_id=lease_id,
-                durable_hash=GENESIS,
-                created_at=now,
-            )
-            .on_conflict_do_nothing()
-        )
+        fitting.append(item)
+    if fitting:
+        session.execute(_OPEN, _opening(fitting, now))
     return _locked(session, firsts)
 
 
@@ -135,11 +132,11 @@ def extend(session: Session, streams: Iterable[ReadingStreamRow], refusals: Refu
     return finished
 
 
-def of_lease(session: Session, lease_id: str) -> Sequence[ReadingStreamRow]:
-    """Every stream that names the lease, locked."""
+def of_leases(session: Session, lease_ids: Collection[str]) -> Sequence[ReadingStreamRow]:
+    """Every stream that names one of the leases, locked."""
     return session.scalars(
         select(ReadingStreamRow)
-        .where(ReadingStreamRow.lease_id == lease_id)
+        .where(ReadingStreamRow.lease_id.in_(lease_ids))
         .order_by(ReadingStreamRow.stream_id)
         .with_for_update(key_share=True)
     ).all()
@@ -153,6 +150,17 @@ def discard(session: Session, stream: ReadingStreamRow) -> int:
     session.delete(stream)
     session.flush()
     return len(gone)
+
+
+def _opening(items: Sequence[Sent], now: datetime) -> dict[str, object]:
+    """Columns of new streams; `items` are in the order of their names, so that two merges never wait in a ring."""
+    return {
+        "streams": [item.reading.stream_id for item in items],
+        "nodes": [item.node_id for item in items],
+        "leases": [item.reading.lease_id for item in items],
+        "genesis": GENESIS,
+        "now": now,
+    }
 
 
 def _locked(session: Session, stream_ids: Iterable[str]) -> dict[str, ReadingStreamRow]:

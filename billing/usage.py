@@ -4,7 +4,7 @@ The portal has checked each report's signature. A reading counts only for a leas
 refused is counted in reading_refusals.
 """
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -70,24 +70,27 @@ def merge(session: Session, reports: Sequence[SignedReport], now: datetime) -> M
     return MergeResult(len(new), len(repeated), refusals.by_cause())
 
 
-def adopt(session: Session, lease_id: str, now: datetime) -> None:
-    """A lease has just become known: rate the readings that were faster, drop those of nodes it is not with."""
+def adopt(session: Session, lease_ids: Collection[str], now: datetime) -> None:
+    """Leases have just become known: rate the readings that were faster, drop those of nodes they are not with."""
+    early = streams.of_leases(session, lease_ids)
+    if not early:
+        return
     refusals = Refusals()
-    node_id = _nodes_of(session, {lease_id})[lease_id]
+    nodes = _nodes_of(session, {stream.lease_id for stream in early})
     own = []
-    for stream in streams.of_lease(session, lease_id):
-        if stream.node_id == node_id:
+    for stream in early:
+        if stream.node_id == nodes[stream.lease_id]:
             own.append(stream)
         else:
             count = streams.discard(session, stream)
-            refusals.add(stream.node_id, "foreign_lease", f"{lease_id} is not with this node", count)
+            refusals.add(stream.node_id, "foreign_lease", f"{stream.lease_id} is not with this node", count)
     streams.extend(session, own, refusals, now)
     refusals.save(session, now)
 
 
-def announce(session: Session, lease_id: str) -> None:
-    """Called before a lease is made known: waits for merges that still saw it unknown, so that `adopt` finds theirs."""
-    session.execute(_LOCK_LEASES, {"ids": [lease_id]})
+def announce(session: Session, lease_ids: Collection[str]) -> None:
+    """Called before leases are made known: waits for merges that saw them unknown, so that `adopt` finds theirs."""
+    session.execute(_LOCK_LEASES, {"ids": sorted(lease_ids)})
 
 
 def durable_through(session: Session, node_id: str) -> dict[str, int]:

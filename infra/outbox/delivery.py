@@ -1,17 +1,21 @@
-"""Delivering: claim what is due, run a handler in the transaction that marks it done, park what keeps failing."""
+"""Delivering: claim what is due, run a handler in the transaction that marks it done, park what keeps failing.
 
-from collections.abc import Sequence
+Deliveries are handled in sets: a burst of messages costs a subscriber one transaction.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
+from itertools import groupby
 
 import structlog
-from sqlalchemy import select, tuple_, update
+from sqlalchemy import text
 from sqlalchemy.orm import Session
-from structlog.contextvars import bind_contextvars, bound_contextvars
+from structlog.contextvars import bound_contextvars
 
 from infra.database import Database
-from infra.outbox.subscriptions import NotReady, handler
-from infra.outbox.tables import Delivery, OutboxMessage
+from infra.outbox.subscriptions import bind_message, handler
+from infra.outbox.tables import Delivery
 from infra.telemetry import DELIVERIES
 from market.clock import Clock
 from market.failpoints import failpoint
@@ -25,7 +29,52 @@ NOT_READY_SECONDS = 0.2
 ERROR_MAX_CHARACTERS = 2000
 
 
-@dataclass(frozen=True, slots=True)
+# One statement: what is due and free is pushed back by its next patience, and named.
+_CLAIM = text(
+    """
+    WITH waiting AS (
+        SELECT message_id, subscriber FROM outbox_deliveries
+        WHERE done_at IS NULL AND parked_at IS NULL AND due_at <= :now
+        ORDER BY message_id, subscriber
+        LIMIT :limit
+        FOR UPDATE SKIP LOCKED
+    )
+    UPDATE outbox_deliveries AS delivery
+    SET due_at = :now + least(:first * power(2, least(attempts, 30)), :longest) * interval '1 second',
+        attempts = attempts + 1
+    FROM waiting
+    WHERE delivery.message_id = waiting.message_id AND delivery.subscriber = waiting.subscriber
+    RETURNING delivery.message_id, delivery.subscriber
+    """
+)
+# Locked in the order of the messages, so that two workers never wait for each other in a ring.
+_LOCK = text(
+    """
+    SELECT message.id, message.kind, message.body
+    FROM outbox_deliveries AS delivery JOIN outbox_messages AS message ON message.id = delivery.message_id
+    WHERE delivery.subscriber = :subscriber AND delivery.message_id = ANY(:ids)
+        AND delivery.done_at IS NULL AND delivery.parked_at IS NULL
+    ORDER BY message.id
+    FOR UPDATE OF delivery
+    """
+)
+_DONE = text(
+    "UPDATE outbox_deliveries SET done_at = :now, error = NULL "
+    "WHERE subscriber = :subscriber AND message_id = ANY(:ids)"
+)
+# Soon again, and later each time; parked once its turn has failed to come too often.
+_NOT_READY = text(
+    """
+    UPDATE outbox_deliveries SET
+        due_at = :now + :soon * power(2, attempts) * interval '1 second',
+        parked_at = CASE WHEN attempts >= :attempts_max THEN cast(:now AS timestamptz) END,
+        error = CASE WHEN attempts >= :attempts_max THEN 'NotReady: what it waits for never came' END
+    WHERE subscriber = :subscriber AND message_id = ANY(:ids)
+    """
+)
+
+
+@dataclass(frozen=True, slots=True, order=True)
 class Due:
     """One delivery to run: a subscriber's turn at a message."""
 
@@ -35,73 +84,80 @@ class Due:
 
 def claim(session: Session, now: datetime, limit: int = CLAIM_MAX) -> list[Due]:
     """Deliveries that are due, oldest first; each is pushed back, so that it comes again if it is lost on the way."""
-    waiting = (
-        select(Delivery.message_id, Delivery.subscriber, Delivery.attempts)
-        .where(Delivery.done_at.is_(None), Delivery.parked_at.is_(None), Delivery.due_at <= now)
-        .order_by(Delivery.message_id, Delivery.subscriber)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    rows = session.execute(waiting).all()
-    for attempts in sorted({row.attempts for row in rows}):
-        keys = [(row.message_id, row.subscriber) for row in rows if row.attempts == attempts]
-        again = now + timedelta(seconds=min(RESEND_FIRST_SECONDS * 2**attempts, RESEND_LONGEST_SECONDS))
-        session.execute(
-            update(Delivery)
-            .where(tuple_(Delivery.message_id, Delivery.subscriber).in_(keys))
-            .values(due_at=again, attempts=attempts + 1)
-        )
-    return [Due(row.message_id, row.subscriber) for row in rows]
+    values = {"now": now, "limit": limit, "first": RESEND_FIRST_SECONDS, "longest": RESEND_LONGEST_SECONDS}
+    return sorted(Due(row.message_id, row.subscriber) for row in session.execute(_CLAIM, values))
 
 
-def deliver(database: Database, clock: Clock, due: Sequence[Due]) -> None:
-    """Run the handlers, each in a transaction of its own. A failure is recorded and does not stop the others."""
-    for item in due:
-        # The message's own trace and job are bound in their place once it is read.
-        with bound_contextvars(message_id=item.message_id, subscriber=item.subscriber, trace=None, job_id=None):
-            DELIVERIES.labels(item.subscriber, _deliver_one(database, clock, item)).inc()
+def by_subscriber(due: Iterable[Due]) -> dict[str, list[int]]:
+    """The message ids of each subscriber, oldest first."""
+    found: dict[str, list[int]] = {}
+    for item in sorted(due):
+        found.setdefault(item.subscriber, []).append(item.message_id)
+    return found
 
 
-def _deliver_one(database: Database, clock: Clock, item: Due) -> str:
-    """What came of it, in one word."""
-    try:
-        with database.transaction() as session:
-            _run(session, item, clock.now())
-            failpoint("outbox.handled")
-        failpoint("outbox.delivered")
-    except NotReady:
-        _note(database, item, clock.now(), error=None)
-        return "not_ready"
-    except Exception as error:
-        log.exception("delivery_failed")
-        _note(database, item, clock.now(), error=f"{type(error).__name__}: {error}"[:ERROR_MAX_CHARACTERS])
-        return "failed"
-    return "done"
+def deliver(database: Database, clock: Clock, subscriber: str, message_ids: Collection[int]) -> None:
+    """Hand messages to a subscriber, all of them in one transaction. When that fails each gets its own, so that the
+    failure of one is recorded and does not stop the others."""
+    ids = sorted(set(message_ids))
+    message_id = ids[0] if len(ids) == 1 else None
+    # A single message's own trace and job are bound in their place once it is read.
+    with bound_contextvars(message_id=message_id, subscriber=subscriber, trace=None, job_id=None):
+        try:
+            with database.transaction() as session:
+                turns = _run(session, subscriber, ids, clock.now())
+                failpoint("outbox.handled")
+            failpoint("outbox.delivered")
+        except Exception as error:
+            if message_id is not None:
+                log.exception("delivery_failed")
+                _note_failure(database, Due(message_id, subscriber), clock.now(), f"{type(error).__name__}: {error}")
+                DELIVERIES.labels(subscriber, "failed").inc()
+                return
+            log.info("delivery_retried_singly", messages=len(ids), error=type(error).__name__)
+        else:
+            DELIVERIES.labels(subscriber, "done").inc(turns.done)
+            DELIVERIES.labels(subscriber, "not_ready").inc(turns.not_ready)
+            return
+    for each in ids:
+        deliver(database, clock, subscriber, [each])
 
 
-def _run(session: Session, due: Due, now: datetime) -> None:
-    """Lock the delivery, hand the message over, mark it done; one that is done already is left alone."""
-    delivery = session.get(Delivery, (due.message_id, due.subscriber), with_for_update=True)
-    if delivery is None or delivery.done_at is not None or delivery.parked_at is not None:
-        return
-    message = session.get_one(OutboxMessage, due.message_id)
-    body = message_type(message.kind).model_validate(message.body)
-    bind_contextvars(trace=body.trace, job_id=getattr(body, "job_id", None))
-    handler(message.kind, due.subscriber)(session, body, now)
-    delivery.done_at = now
-    delivery.error = None
+@dataclass(frozen=True, slots=True)
+class _Turns:
+    """How many messages were handled, and how many must come again."""
+
+    done: int
+    not_ready: int
 
 
-def _note(database: Database, due: Due, now: datetime, *, error: str | None) -> None:
-    """Write down why it was not done: soon again when it was not ready, parked when it failed too often."""
+def _run(session: Session, subscriber: str, ids: Sequence[int], now: datetime) -> _Turns:
+    """Lock the deliveries, hand their messages over kind by kind, mark them done; what is done already stays so."""
+    rows = session.execute(_LOCK, {"subscriber": subscriber, "ids": list(ids)}).all()
+    done = {row.id for row in rows}
+    for kind, of_kind in groupby(sorted(rows, key=lambda row: row.kind), lambda row: row.kind):
+        bodies = {row.id: message_type(kind).model_validate(row.body) for row in of_kind}
+        if len(ids) == 1:
+            bind_message(bodies[ids[0]])
+        waiting = {id(body) for body in handler(kind, subscriber)(session, list(bodies.values()), now)}
+        done -= {message_id for message_id, body in bodies.items() if id(body) in waiting}
+    session.flush()
+    if done:
+        session.execute(_DONE, {"now": now, "subscriber": subscriber, "ids": sorted(done)})
+    later = sorted({row.id for row in rows} - done)
+    if later:
+        limits = {"soon": NOT_READY_SECONDS, "attempts_max": ATTEMPTS_MAX}
+        session.execute(_NOT_READY, {"now": now, "subscriber": subscriber, "ids": later, **limits})
+    return _Turns(len(done), len(later))
+
+
+def _note_failure(database: Database, due: Due, now: datetime, error: str) -> None:
+    """Write down why it was not done; it is parked when it failed too often."""
     with database.transaction() as session:
         delivery = session.get(Delivery, (due.message_id, due.subscriber), with_for_update=True)
         if delivery is None or delivery.done_at is not None:
             return
-        if error is None and delivery.attempts < ATTEMPTS_MAX:
-            delivery.due_at = now + timedelta(seconds=NOT_READY_SECONDS * 2**delivery.attempts)
-            return
-        delivery.error = error or "NotReady: what it waits for never came"
+        delivery.error = error[:ERROR_MAX_CHARACTERS]
         if delivery.attempts >= ATTEMPTS_MAX:
             delivery.parked_at = now
-            log.error("delivery_parked", error=delivery.error)
+            log.error("delivery_parked", error=error)

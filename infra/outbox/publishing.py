@@ -1,42 +1,61 @@
 """Publishing: a message and its deliveries become rows of the caller's transaction."""
 
-from typing import Any
-
-from sqlalchemy import insert, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from infra.logging import current_trace
 from infra.outbox.subscriptions import subscribers
-from infra.outbox.tables import Delivery, OutboxMessage
 from market.messages import Message
 
 OUTBOX_CHANNEL = "gridbay_outbox"
 WAKE_CHANNEL = "gridbay_wake"
+
+# Identities are drawn in the order of the given rows. The last part notifies the relay once, if anybody is to hear.
+_PUBLISH = text(
+    """
+    WITH message AS (
+        INSERT INTO outbox_messages (kind, body)
+        SELECT kind, cast(body AS jsonb)
+        FROM unnest(cast(:kinds AS text[]), cast(:bodies AS text[])) WITH ORDINALITY AS given(kind, body, place)
+        ORDER BY place
+        RETURNING id, kind
+    ), delivery AS (
+        INSERT INTO outbox_deliveries (message_id, subscriber, attempts)
+        SELECT message.id, subscription.subscriber, 0
+        FROM message
+        JOIN unnest(cast(:heard_kinds AS text[]), cast(:subscribers AS text[])) AS subscription(kind, subscriber)
+            ON subscription.kind = message.kind
+        RETURNING 1
+    )
+    SELECT pg_notify(:channel, '') WHERE EXISTS (SELECT FROM delivery)
+    """
+)
+_WAKE = text("SELECT pg_notify(:channel, :task)")
 
 
 def publish(session: Session, *messages: Message) -> None:
     """Tell every subscriber, if this transaction commits; the relay is notified at the commit."""
     if not messages:
         return
-    rows = [{"kind": type(message).__name__, "body": _body(message)} for message in messages]
-    ids = session.scalars(insert(OutboxMessage).returning(OutboxMessage.id, sort_by_parameter_order=True), rows).all()
-    deliveries = [
-        {"message_id": message_id, "subscriber": subscriber}
-        for message_id, message in zip(ids, messages, strict=True)
-        for subscriber in subscribers(type(message).__name__)
-    ]
-    if deliveries:
-        session.execute(insert(Delivery), deliveries)
-        session.execute(text("SELECT pg_notify(:channel, '')"), {"channel": OUTBOX_CHANNEL})
+    kinds = [type(message).__name__ for message in messages]
+    heard = [(kind, subscriber) for kind in sorted(set(kinds)) for subscriber in subscribers(kind)]
+    values = {
+        "kinds": kinds,
+        "bodies": [_body(message) for message in messages],
+        "heard_kinds": [kind for kind, _ in heard],
+        "subscribers": [subscriber for _, subscriber in heard],
+        "channel": OUTBOX_CHANNEL,
+    }
+    session.execute(_PUBLISH, values)
 
 
 def wake(session: Session, task: str) -> None:
     """Ask for a level-triggered task (it reads the truth itself) at the commit; many wishes become one run."""
-    session.execute(text("SELECT pg_notify(:channel, :task)"), {"channel": WAKE_CHANNEL, "task": task})
+    session.execute(_WAKE, {"channel": WAKE_CHANNEL, "task": task})
 
 
-def _body(message: Message) -> dict[str, Any]:
-    """A message that names no request goes back to the one that is being worked for."""
-    body = message.model_dump(mode="json")
-    body["trace"] = body["trace"] or current_trace()
-    return body
+def _body(message: Message) -> str:
+    """JSON. A message that names no request goes back to the one that is being worked for."""
+    if message.trace is None and (trace := current_trace()) is not None:
+        message = message.model_copy(update={"trace": trace})
+    return message.model_dump_json()

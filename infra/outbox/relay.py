@@ -5,7 +5,7 @@ It listens for the commit and sweeps every second besides, so that nothing rests
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import groupby, islice
+from itertools import islice
 from threading import Event
 
 import psycopg
@@ -13,7 +13,7 @@ import structlog
 
 from infra import telemetry
 from infra.database import Database
-from infra.outbox.delivery import CLAIM_MAX, Due, claim
+from infra.outbox.delivery import CLAIM_MAX, by_subscriber, claim
 from infra.outbox.publishing import OUTBOX_CHANNEL, WAKE_CHANNEL
 from market.clock import Clock
 from market.failpoints import failpoint
@@ -49,10 +49,8 @@ class Relay:
             with self._database.transaction() as session:
                 due = claim(session, self._clock.now())
             failpoint("relay.claimed")
-            for subscriber, items in groupby(
-                sorted(due, key=lambda item: item.subscriber), lambda item: item.subscriber
-            ):
-                self._send_due(subscriber, [item.message_id for item in items])
+            for subscriber, message_ids in by_subscriber(due).items():
+                self._send_due(subscriber, message_ids)
             failpoint("relay.sent")
             sent += len(due)
             telemetry.RELAYED.inc(len(due))
@@ -89,8 +87,3 @@ def _wakes(connection: psycopg.Connection[tuple[object, ...]]) -> set[str]:
     first: Iterator[psycopg.Notify] = connection.notifies(timeout=SWEEP_SECONDS, stop_after=1)
     batch = list(first) + list(islice(connection.notifies(timeout=0), NOTIFIES_MAX))
     return {notify.payload for notify in batch if notify.channel == WAKE_CHANNEL}
-
-
-def due_of(subscriber: str, message_ids: list[int]) -> list[Due]:
-    """The deliveries that a task's arguments name."""
-    return [Due(message_id, subscriber) for message_id in message_ids]

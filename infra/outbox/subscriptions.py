@@ -1,13 +1,15 @@
 """Who wants to hear what. Contexts register their handlers when their module is imported."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
 from sqlalchemy.orm import Session
+from structlog.contextvars import bind_contextvars
 
 Body = TypeVar("Body")
-Handler = Callable[[Session, Any, datetime], None]
+Handler = Callable[[Session, Sequence[Any], datetime], Collection[Any]]
+"""Handles a set of messages of one kind and returns those whose turn has not come; they are handed over again."""
 
 _handlers: dict[str, dict[str, Handler]] = {}
 
@@ -16,10 +18,32 @@ class NotReady(Exception):
     """Raised by a handler whose turn has not come, because an earlier message is still under way; it is tried again."""
 
 
-def subscribe(message: type[Body], name: str) -> Callable[[Callable[[Session, Body, datetime], None]], Handler]:
-    """Register `handler(session, message, now)` under a name that never changes, such as "billing.bind_window"."""
+def subscribe(
+    message: type[Body], name: str
+) -> Callable[[Callable[[Session, Body, datetime], None]], Callable[[Session, Body, datetime], None]]:
+    """Register `handler(session, message, now)` under a name that never changes, such as "scheduler.stop_unfunded".
 
-    def register(handler: Callable[[Session, Body, datetime], None]) -> Handler:
+    It may raise NotReady. Where many messages come at once, `subscribe_many` is the faster choice.
+    """
+
+    def register(handler: Callable[[Session, Body, datetime], None]) -> Callable[[Session, Body, datetime], None]:
+        subscribe_many(message, name)(_singly(handler))
+        return handler
+
+    return register
+
+
+def subscribe_many(
+    message: type[Body], name: str
+) -> Callable[
+    [Callable[[Session, Sequence[Body], datetime], Collection[Body]]],
+    Callable[[Session, Sequence[Body], datetime], Collection[Body]],
+]:
+    """Register a handler of sets: `handler(session, messages, now)` returns the messages whose turn has not come."""
+
+    def register(
+        handler: Callable[[Session, Sequence[Body], datetime], Collection[Body]],
+    ) -> Callable[[Session, Sequence[Body], datetime], Collection[Body]]:
         _handlers.setdefault(message.__name__, {})[name] = handler
         return handler
 
@@ -34,3 +58,25 @@ def subscribers(kind: str) -> list[str]:
 def handler(kind: str, subscriber: str) -> Handler:
     """The handler of that name. Raises KeyError when this process does not have it."""
     return _handlers[kind][subscriber]
+
+
+def bind_message(message: object) -> None:
+    """Have whatever is logged and published from now on say which request and job it is for."""
+    bind_contextvars(trace=getattr(message, "trace", None), job_id=getattr(message, "job_id", None))
+
+
+def _singly(handle: Callable[[Session, Body, datetime], None]) -> Handler:
+    """A handler of sets that takes one message after the other; one that is not ready leaves nothing behind."""
+
+    def handle_all(session: Session, messages: Sequence[Body], now: datetime) -> list[Body]:
+        waiting = []
+        for message in messages:
+            bind_message(message)
+            try:
+                with session.begin_nested():
+                    handle(session, message, now)
+            except NotReady:
+                waiting.append(message)
+        return waiting
+
+    return handle_all

@@ -3,13 +3,12 @@
 from infra.bus.tasks import task
 from infra.ground import ground
 from infra.outbox.delivery import deliver
-from infra.outbox.relay import due_of
 
 DELIVER = "outbox.deliver"
 
 
 @task(DELIVER)
 def deliver_messages(subscriber: str, message_ids: list[int]) -> None:
-    """Hand these messages to the subscriber, each in its own transaction."""
+    """Hand these messages to the subscriber, in one transaction if all goes well."""
     base = ground()
-    deliver(base.database, base.clock, due_of(subscriber, message_ids))
+    deliver(base.database, base.clock, subscriber, message_ids)

@@ -15,7 +15,7 @@ from billing import bills, custody, deposits, earnings, handlers, payouts, recei
 from billing.custody import Custody
 from infra.database import Database
 from infra.outbox import publish
-from infra.outbox.delivery import claim, deliver
+from infra.outbox.delivery import by_subscriber, claim, deliver
 from infra.outbox.tables import Delivery
 from market.clock import ManualClock
 from market.ids import new_id
@@ -66,7 +66,8 @@ def deliver_all(database: Database, clock: ManualClock) -> None:
             due = [item for item in claim(session, clock.now()) if item.subscriber.startswith("billing.")]
         if not due:
             return
-        deliver(database, clock, due)
+        for subscriber, message_ids in by_subscriber(due).items():
+            deliver(database, clock, subscriber, message_ids)
     raise AssertionError("some messages are never done with")
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from infra.database import Database
 from infra.outbox import NotReady, publish, subscribe, subscriptions, wake
 from infra.outbox.delivery import ATTEMPTS_MAX, claim, deliver
-from infra.outbox.relay import Relay, due_of
+from infra.outbox.relay import Relay
 from infra.outbox.tables import Delivery, OutboxMessage
 from market.clock import ManualClock
 from market.messages import EpochClosed
@@ -63,9 +63,8 @@ def test_a_rolled_back_transaction_says_nothing(database: Database, heard: Heard
 
 def test_a_message_delivered_twice_is_handled_once(database: Database, heard: Heard, clock: ManualClock) -> None:
     message_id = published(database, clock, 7)
-    due = due_of("test.listen", [message_id])
-    deliver(database, clock, [*due, *due])
-    deliver(database, clock, due)
+    deliver(database, clock, "test.listen", [message_id, message_id])
+    deliver(database, clock, "test.listen", [message_id])
     assert heard.epochs == [7]
 
 
@@ -81,11 +80,11 @@ def test_a_handler_that_is_not_ready_is_asked_again_soon(database: Database, hea
     message_id = published(database, clock, 3)
     claimed(database, clock)
     heard.fail = NotReady("the lease is not known yet")
-    deliver(database, clock, due_of("test.listen", [message_id]))
+    deliver(database, clock, "test.listen", [message_id])
     heard.fail = None
     clock.advance(timedelta(seconds=1))
     assert claimed(database, clock) == [(message_id, "test.listen")]
-    deliver(database, clock, due_of("test.listen", [message_id]))
+    deliver(database, clock, "test.listen", [message_id])
     assert heard.epochs == [3]
 
 
@@ -95,7 +94,7 @@ def test_a_poisonous_message_is_parked_with_its_reason(database: Database, heard
     for _ in range(ATTEMPTS_MAX):
         clock.advance(timedelta(minutes=6))
         assert claimed(database, clock) == [(message_id, "test.listen")]
-        deliver(database, clock, due_of("test.listen", [message_id]))
+        deliver(database, clock, "test.listen", [message_id])
     clock.advance(timedelta(days=1))
     assert claimed(database, clock) == []
     with database.read() as session:

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from billing import capture, deposits, usage
 from billing.arrivals import Arrival
 from infra.ground import Ground
-from infra.outbox.delivery import claim, deliver
+from infra.outbox.delivery import by_subscriber, claim, deliver
 from infra.secrets import SecretBox
 from market.agent_api import SIGNATURE_HEADER, AttemptStatus, JoinRequest, Report
 from market.canonical import canonical_json
@@ -213,7 +213,8 @@ class PortalWorld:
                 due = claim(session, self.clock.now() + timedelta(seconds=30))
             if not due:
                 return
-            deliver(self.base.database, self.clock, due)
+            for subscriber, message_ids in by_subscriber(due).items():
+                deliver(self.base.database, self.clock, subscriber, message_ids)
 
     def bus_length(self) -> int:
         with self._bus() as client:
