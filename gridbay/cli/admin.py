@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from gridbay.cli.console import Output, OutputOption, remarks, results
+from gridbay.cli.job_trace import print_trace
 from gridbay.cli.listing import Column, facts, print_json, table_of
 from gridbay.cli.session import open_session, tell_retry
 from gridbay.client.operator import Epoch, Operator
@@ -14,6 +15,8 @@ from market.errors import Unavailable
 app = typer.Typer(no_args_is_help=True)
 ledger_app = typer.Typer(no_args_is_help=True)
 app.add_typer(ledger_app, name="ledger")
+job_app = typer.Typer(no_args_is_help=True)
+app.add_typer(job_app, name="job")
 SETTLE_SECONDS = 120.0
 LOOK_SECONDS = 0.25
 LOOK_SECONDS_MAX = 2.0
@@ -121,6 +124,24 @@ def check_ledger(output: OutputOption = Output.TABLE) -> None:
         results().print("the ledger balances" if well else "the ledger does NOT hold", style="green" if well else "red")
     if not well:
         raise typer.Exit(1)
+
+
+@job_app.callback()
+def job() -> None:
+    """Look after one job."""
+
+
+@job_app.command("trace")
+def trace_job(
+    job_id: Annotated[str, typer.Argument(metavar="ID", show_default=False)], output: OutputOption = Output.TABLE
+) -> None:
+    """Print everything that happened to a job, in order, from the market's rows."""
+    with open_operator() as operator:
+        found = operator.job_trace(job_id)
+    if output is Output.JSON:
+        print_json(found.model_dump(mode="json"))
+    else:
+        print_trace(found)
 
 
 def _epoch_facts(epoch: Epoch) -> list[tuple[str, str]]:

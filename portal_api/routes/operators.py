@@ -1,4 +1,4 @@
-"""Operators: the market at a glance, closing an epoch, checking the ledger."""
+"""Operators: the market at a glance, closing an epoch, checking the ledger, tracing a job."""
 
 from datetime import datetime
 from typing import Annotated
@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from billing import epochs
 from billing.epochs import EpochStatus
 from market.customer_api import Money
+from monitoring.job_trace import JobTrace, job_trace
 from monitoring.overview import LedgerState, Overview, ledger_state, overview
 from portal_api.identity.principals import SignedInOperator
 from portal_api.portal import PortalDep
@@ -78,6 +79,14 @@ async def get_epoch(
 ) -> EpochView:
     """A closed epoch: its root, where that is anchored, and what became of its payouts."""
     return _view(await portal.threads.read(lambda session: epochs.status(session, epoch)))
+
+
+@router.get("/jobs/{job_id}/trace")
+async def get_job_trace(
+    portal: PortalDep, _: SignedInOperator, job_id: Annotated[str, Path(max_length=40)]
+) -> JobTrace:
+    """Everything that happened to a job, in order, from the rows."""
+    return await portal.threads.read(lambda session: job_trace(session, job_id))
 
 
 def _view(status: EpochStatus) -> EpochView:
