@@ -4,6 +4,7 @@ import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 
 from market.agent_api import JoinAnswer, JoinRequest
 from market.errors import InvalidInput, MarketError, Unauthenticated, Unavailable
+from market.faults import faults_of
 from market.signing import JOIN_TAG
 from provider_agent.config import AGENT_VERSION, Identity, StateFolder
 from provider_agent.gpus.detection import open_gpus
@@ -45,7 +47,7 @@ def join(state_dir: Path, portal_url: str, join_token: str, offering: Offering, 
         key = folder.node_key()
         gpus = open_gpus(offering.simulate, key.public_hex)
         measured = measure(folder.root)
-        request = JoinRequest(
+        request = _request(
             public_key=key.public_hex,
             possession=key.sign(JOIN_TAG, join_token.encode()),
             name=offering.name or default_name(),
@@ -72,6 +74,14 @@ def join(state_dir: Path, portal_url: str, join_token: str, offering: Offering, 
         )
         folder.save(identity, answer.token)
     return answer
+
+
+def _request(**fields: Any) -> JoinRequest:
+    try:
+        return JoinRequest(**fields)
+    except ValidationError as error:
+        faults = list(faults_of(JoinRequest, error.errors(include_url=False)))
+        raise InvalidInput(f"{faults[0].pointer.lstrip('/')}: {faults[0].detail}", errors=faults) from None
 
 
 def checked_url(text: str) -> str:

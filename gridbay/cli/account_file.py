@@ -38,8 +38,10 @@ def load_account() -> Account | None:
         with path.open() as file:
             if os.fstat(file.fileno()).st_mode & 0o077:
                 raise InvalidInput(f"{path} can be read by others", remedy=f"chmod 600 {path}")
-            value = json.load(file)
-        return Account(**value)
+            account = Account(**json.load(file))
+        if not all(isinstance(value, str | None) for value in asdict(account).values()):
+            raise TypeError("a URL and tokens are text")
+        return account
     except FileNotFoundError:
         return None
     except (ValueError, TypeError):

@@ -117,12 +117,14 @@ def locate(tree: Any, fault: FieldError) -> Place:
     place, node = _start(tree), tree
     parts = [part.replace("~1", "/").replace("~0", "~") for part in fault.pointer.split("/")[1:]]
     for number, part in enumerate(parts, start=1):
-        about_the_name = number == len(parts) and fault.code in _ABOUT_THE_NAME
+        last = number == len(parts)
         try:
             if isinstance(node, CommentedMap):
                 key = next(key for key in node if str(key) == part)
-                line, column = node.lc.key(key) if about_the_name else node.lc.value(key)
-                node = node[key]
+                node, parent = node[key], node
+                # Where nothing was written, ruamel's place is in the next line.
+                about_the_name = last and (fault.code in _ABOUT_THE_NAME or node is None)
+                line, column = parent.lc.key(key) if about_the_name else parent.lc.value(key)
                 place = Place(line, column, len(part) if about_the_name else _width(node))
             elif isinstance(node, CommentedSeq):
                 line, column = node.lc.item(int(part))

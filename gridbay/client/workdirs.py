@@ -131,7 +131,7 @@ def _unreadable(error: OSError) -> None:
 def _entry(root: Path, path: Path, name: str) -> _Entry:
     facts = path.lstat()
     if stat.S_ISLNK(facts.st_mode):
-        target = path.resolve()
+        target = _target(path, name)
         if not target.is_relative_to(root):
             raise InvalidInput(
                 f"workdir: {name} is a link that leads to {target}, outside of the folder",
@@ -145,6 +145,16 @@ def _entry(root: Path, path: Path, name: str) -> _Entry:
         )
     executable = 0o111 if facts.st_mode & 0o100 else 0
     return _Entry(path, name, stat.S_IFREG | 0o644 | executable, facts.st_size)
+
+
+def _target(path: Path, name: str) -> Path:
+    try:
+        return path.resolve()
+    except (RuntimeError, OSError):
+        # Python 3.11 raises RuntimeError for links in a circle, later ones OSError or nothing at all.
+        raise InvalidInput(
+            f"workdir: {name} is a link that leads to itself", remedy=f"remove it, or name it in {IGNORE_FILE}"
+        ) from None
 
 
 def _ignore_rules(root: Path) -> GitIgnoreSpec:

@@ -15,7 +15,9 @@ ENTRIES_MAX = 200_000
 DEPTH_MAX = 64
 HEADER_READ_MAX_BYTES = 1024 * 1024
 """tarfile reads an entry's extended header at once and whole: a crafted one would be as large as memory."""
+PADDING_MAX_BYTES = 8 * 1024 * 1024
 _PIECE_BYTES = 256 * 1024
+NAME_SHOWN_MAX = 120
 _ARCHIVES_FAULTS = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
 """What goes wrong on disk because of what the archive says: one name for two things, names no disk takes."""
 
@@ -36,12 +38,28 @@ def unpack(archive: Path, folder: Path, *, bytes_max: int) -> None:
             reader = cast("IO[bytes]", _BoundedReads(plain))
             with tarfile.open(fileobj=reader, mode="r:") as tar:
                 _unpack_entries(tar, folder, bytes_max)
+            _require_end(plain)
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, UnicodeError, ValueError) as error:
-        raise BadArchive(f"the archive cannot be read: {error}") from error
+        raise BadArchive(f"the archive cannot be read: {error!s:.200}") from error
     except OSError as error:
         if error.errno not in _ARCHIVES_FAULTS:
             raise
-        raise BadArchive(f"the archive cannot be unpacked: {error.strerror} ({error.filename})"[:300]) from error
+        name = os.path.relpath(error.filename, folder) if isinstance(error.filename, str) else ""
+        raise BadArchive(f"{_named(name)} cannot be unpacked: {error.strerror}") from error
+
+
+def _named(name: str) -> str:
+    """As Python writes it, and short: a name may be in no encoding, and what is said goes to the market as JSON."""
+    return ascii(name)[:NAME_SHOWN_MAX]
+
+
+def _require_end(plain: gzip.GzipFile) -> None:
+    """Read on to the checksum at the end: there is nothing but padding. Raises BadArchive."""
+    left = PADDING_MAX_BYTES
+    while piece := plain.read(_PIECE_BYTES):
+        left -= len(piece)
+        if left < 0 or piece.strip(b"\0"):
+            raise BadArchive("something follows the end of the archive")
 
 
 class _BoundedReads:
@@ -94,13 +112,13 @@ def _checked(entry: tarfile.TarInfo, folder: Path) -> tarfile.TarInfo | None:
     """The entry with a plain relative name; None for the folder itself."""
     parts = [part for part in entry.name.split("/") if part not in ("", ".")]
     if entry.name.startswith("/") or ".." in parts or "\0" in entry.name or len(parts) > DEPTH_MAX:
-        raise BadArchive(f"{entry.name[:200]!r} leaves the working directory")
+        raise BadArchive(f"{_named(entry.name)} leaves the working directory")
     if not parts:
         return None
     if not (entry.isreg() or entry.isdir() or entry.issym() or entry.islnk()):
-        raise BadArchive(f"{entry.name[:200]!r} is neither a file, a folder nor a link")
+        raise BadArchive(f"{_named(entry.name)} is neither a file, a folder nor a link")
     if (entry.issym() or entry.islnk()) and entry.linkname.startswith("/"):
-        raise BadArchive(f"the link {entry.name[:200]!r} leads to an absolute path")
+        raise BadArchive(f"the link {_named(entry.name)} leads to an absolute path")
     # tarfile's own filters would say less, and Debian's 3.11 does not have them. Modes and owners are never taken over.
     plain = copy.copy(entry)
     plain.name = "/".join(parts)
@@ -117,7 +135,7 @@ def _write(tar: tarfile.TarFile, entry: tarfile.TarInfo, target: Path) -> None:
         while left > 0:
             piece = source.read(min(left, _PIECE_BYTES))
             if not piece:
-                raise BadArchive(f"the archive ends within {entry.name!r}")
+                raise BadArchive(f"the archive ends within {_named(entry.name)}")
             file.write(piece)
             left -= len(piece)
 
@@ -129,13 +147,15 @@ def _link(entry: tarfile.TarInfo, folder: Path) -> None:
         for part in entry.linkname.split("/"):
             depth += -1 if part == ".." else 0 if part in ("", ".") else 1
             if depth < 0:
-                raise BadArchive(f"the link {entry.name!r} leads out of the working directory")
+                raise BadArchive(f"the link {_named(entry.name)} leads out of the working directory")
         _replace_file(target)
         target.symlink_to(entry.linkname)
         return
     source = folder / os.path.normpath(entry.linkname)
     if not _is_plain_file(folder, source):
-        raise BadArchive(f"the link {entry.name!r} is to {entry.linkname!r}, which is no file of the archive")
+        raise BadArchive(
+            f"the link {_named(entry.name)} is to {_named(entry.linkname)}, which is no file of the archive"
+        )
     _replace_file(target)
     os.link(source, target, follow_symlinks=False)
 

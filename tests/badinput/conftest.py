@@ -7,6 +7,7 @@ import pytest
 import structlog
 from market_at_hand import MarketAtHand
 from portal_world import market_variables
+from served_market import ServedMarket
 from sqlalchemy import text
 from starlette.testclient import TestClient
 
@@ -47,6 +48,14 @@ def market(variables: dict[str, str]) -> Iterator[MarketAtHand]:
         yield MarketAtHand(app, ground, client)
     ground.database.dispose()
     ground.cache.close()
+
+
+@pytest.fixture
+def market_server() -> Iterator[ServedMarket]:
+    """A small server that answers as it is told."""
+    served = ServedMarket()
+    yield served
+    served.close()
 
 
 @pytest.fixture(autouse=True)
