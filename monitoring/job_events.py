@@ -7,6 +7,33 @@ A statement gives for each event: at, what, by (who wrote it), ids, detail. :job
 EVENTS_MAX = 300
 """Of each kind; a job that has more is cut there, and said to be."""
 
+SEQUENCE = (
+    "job submitted",
+    "money held",
+    "answer kept for its key",
+    "attempt placed",
+    "lease granted",
+    "window begins",
+    "attempt started",
+    "job started",
+    "log stored",
+    "output declared",
+    "attempt to be stopped",
+    "attempt ended",
+    "lease released",
+    "job ended",
+    "readings received",
+    "end of lease heard",
+    "window noticed over",
+    "usage line written",
+    "window settled",
+    "hold settled",
+    "lease settled",
+    "epoch closed",
+    "payout opened",
+)
+"""Which of two events of one instant follows from the other: one transaction writes many rows with one time."""
+
 _ATTEMPTS = "(SELECT id FROM attempts WHERE job_id = :job)"
 _LEASES = "(SELECT lease_id FROM metered_leases WHERE job_id = :job)"
 _LINES = "usage_lines WHERE job_id = :job"

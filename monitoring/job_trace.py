@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from market.errors import NotFound
-from monitoring.job_events import EVENTS_MAX, STATEMENTS
+from monitoring.job_events import EVENTS_MAX, SEQUENCE, STATEMENTS
 from scheduler.tables import Job
 
 
@@ -45,8 +45,13 @@ def job_trace(session: Session, job_id: str) -> JobTrace:
         if len(rows) > EVENTS_MAX:
             truncated.append(kind)
         events += [_event(dict(row)) for row in rows[:EVENTS_MAX]]
-    events.sort(key=lambda event: (event.at is None, event.at.timestamp() if event.at else 0.0))
+    events.sort(key=_place)
     return JobTrace(job_id=job_id, trace=job.trace, events=events, truncated=truncated)
+
+
+def _place(event: TraceEvent) -> tuple[bool, float, int]:
+    rank = SEQUENCE.index(event.what) if event.what in SEQUENCE else len(SEQUENCE)
+    return event.at is None, event.at.timestamp() if event.at else 0.0, rank
 
 
 def _event(row: dict[str, Any]) -> TraceEvent:

@@ -116,7 +116,12 @@ async def test_what_a_handler_logs_names_job_message_and_request(
     submitted = await customer.submit()
     world.place()
     seen: list[dict[str, Any]] = []
-    monkeypatch.setattr("billing.leases.bind", lambda *_: seen.append(structlog.contextvars.get_contextvars()))
+
+    def handle(*_: Any) -> list[Any]:
+        seen.append(structlog.contextvars.get_contextvars())
+        return []
+
+    monkeypatch.setattr("billing.leases.bind_many", handle)
     world.deliver()
     (bound,) = seen
     assert bound["job_id"] == submitted.json()["job_id"]
