@@ -64,9 +64,19 @@ def own_vhost(server: str) -> Iterator[str]:
         return
     try:
         assert _rabbitmqctl("set_permissions", "-p", name, user, ".*", ".*", ".*")
-        yield urlsplit(server)._replace(path=f"/{quote(name, safe='')}").geturl()
+        own = urlsplit(server)._replace(path=f"/{quote(name, safe='')}").geturl()
+        # The node that rabbitmqctl speaks to need not be the URL's.
+        yield own if _opens(own) else server
     finally:
         assert _rabbitmqctl("delete_vhost", name)
+
+
+def _opens(url: str) -> bool:
+    try:
+        pika.BlockingConnection(pika.URLParameters(url)).close()
+    except pika.exceptions.AMQPError:
+        return False
+    return True
 
 
 def forget_queues(url: str, *, queues: list[str], exchanges: list[str]) -> None:

@@ -8,6 +8,7 @@ import pytest
 from portal_world import INVENTORY, Caller, PortalWorld, join_body, readings_of
 from sqlalchemy import select
 
+from infra.bus.usage import BusUnavailable
 from market.agent_api import AttemptStatus
 from market.canonical import canonical_json
 from market.signing import REPORT_TAG, NodeKey
@@ -143,7 +144,7 @@ async def test_without_the_bus_statuses_are_taken_and_readings_are_asked_for_aga
     job_id, attempt_id = await world.placed(customer)
 
     def refuse(*_: object) -> None:
-        raise ConnectionError("the bus is away")
+        raise BusUnavailable("the bus is away")
 
     monkeypatch.setattr(world.base.usage_bus, "publish", refuse)
     status = AttemptStatus(attempt_id=attempt_id, state="running")
@@ -158,7 +159,7 @@ async def test_outputs_are_uploaded_by_signed_urls_and_listed_for_the_customer(w
     files = {"files": [{"path": "out/a.txt", "size_bytes": 3, "sha256": "a" * 64}]}
     path = f"/agent/v1/attempts/{attempt_id}/outputs"
     [upload] = (await node.post(path, files)).json()["uploads"]
-    assert upload["path"] == "out/a.txt" and "max=3" in upload["url"]
+    assert upload["path"] == "out/a.txt" and "size=3" in upload["url"]
     assert (await customer.get(f"/v1/jobs/{job_id}/outputs")).json() == []
     key = upload["url"].removeprefix("http://storage.test/").partition("?")[0]
     world.base.storage.put(key, b"abc")
