@@ -1,11 +1,18 @@
 """Logs: one JSON object a line on standard error, with the context that was bound to the work at hand."""
 
 import logging
+import re
 import sys
 
 import structlog
 
 TRACEBACK_FRAMES_MAX = 20
+WITHHELD = "[withheld]"
+# A token of ours, the password in an address, what gives a signed URL its right, and whatever is called a secret.
+WITHHELD_TEXT = re.compile(
+    r"""("(?:authorization|cookie|password|secrets?|token)":\ "|\bgb[a-z]_|\b[Bb]earer\ |://[^/\s:@"]*:(?=[^\s/@"]*@)"""
+    r"""|[?&](?:signature|sig|X-Amz-Signature|token)=)[^\s@&"']+"""
+)
 
 
 def current_trace() -> str | None:
@@ -13,6 +20,16 @@ def current_trace() -> str | None:
     bound = structlog.contextvars.get_contextvars()
     found = bound.get("trace") or bound.get("request_id")
     return found if isinstance(found, str) else None
+
+
+def withhold(_: object, __: str, line: str) -> str:
+    """Credentials, signatures of URLs and passwords in addresses never reach a log, whoever wrote the line."""
+    return WITHHELD_TEXT.sub(rf"\1{WITHHELD}", line)
+
+
+def known_only(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """A line says what is known, and not what is not."""
+    return {name: value for name, value in event.items() if value is not None}
 
 
 def configure_logging(process: str, level: str = "INFO") -> None:
@@ -37,7 +54,9 @@ def configure_logging(process: str, level: str = "INFO") -> None:
             structlog.processors.ExceptionRenderer(
                 structlog.tracebacks.ExceptionDictTransformer(show_locals=False, max_frames=TRACEBACK_FRAMES_MAX)
             ),
+            known_only,
             structlog.processors.JSONRenderer(),
+            withhold,
         ],
     )
     handler = logging.StreamHandler(sys.stderr)

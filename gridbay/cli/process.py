@@ -2,7 +2,11 @@
 
 import importlib
 import importlib.util
+import os
 import pkgutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -20,9 +24,20 @@ def process(name: Annotated[str, typer.Argument(help="migrate, api, worker, beat
     # The module is looked up by what the person typed: only those of the package are taken.
     if name not in known_processes():
         raise InvalidInput(f"there is no process {name!r}", remedy=f"one of: {', '.join(known_processes())}")
-    with need_embedded():
-        module = importlib.import_module(f"{PACKAGE}.{name}")
-    module.main()
+    with need_embedded(), _counting_folder(name):
+        importlib.import_module(f"{PACKAGE}.{name}").main()
+
+
+@contextmanager
+def _counting_folder(name: str) -> Iterator[None]:
+    """Where the children of a prefork worker count, for their parent to be asked; before the library is imported."""
+    bind, pool = os.environ.get("GRIDBAY_METRICS_BIND"), os.environ.get("GRIDBAY_WORKER_POOL", "prefork")
+    if name != "worker" or not bind or pool != "prefork":
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="gridbay-metrics-", ignore_cleanup_errors=True) as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        yield
 
 
 def known_processes() -> list[str]:
