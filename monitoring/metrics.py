@@ -1,7 +1,8 @@
 """The market's own metrics, from its rows at the moment of a scrape: what no single process could count.
 
 Gauges of what is live come by small indexed statements; the reports are those of the last day, in the words and
-integers of monitoring.measures, so that they agree with the command line and GraphQL.
+integers of monitoring.measures, so that they agree with the command line and GraphQL. Times are divided into seconds
+and millionths into ratios, as Prometheus has them; money stays in whole micro-USDC, which a float64 holds exactly.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,11 +16,13 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from monitoring import facts
-from monitoring.measures import Dimension, Question, Report, Row, ppm
+from monitoring.measures import PPM, Dimension, Question, Report, Row, ppm
 
 REPORTED = timedelta(days=1)
 MODELS_MAX = 50
 """Models are named by providers: a label takes the largest so many."""
+
+MILLI = 1000
 
 Gauges = list[tuple[Mapping[str, str], float]]
 
@@ -121,10 +124,10 @@ def reports(session: Session, now: datetime) -> list[Gauge]:
         *_utilization(ask(Report.UTILIZATION, by_model)),
         Gauge("gridbay_day_placed_jobs", "Jobs placed for the first time.", _by_model(waits, "jobs")),
         Gauge(
-            "gridbay_day_queue_wait_milliseconds",
+            "gridbay_day_queue_wait_seconds",
             "From submission to first placement, by percentile.",
             [
-                ({"model": row["model"], "quantile": quantile}, float(row[name]))
+                ({"model": row["model"], "quantile": quantile}, row[name] / MILLI)
                 for row in waits
                 for quantile, name in (("0.5", "wait_p50_ms"), ("0.9", "wait_p90_ms"), ("0.99", "wait_p99_ms"))
             ],
@@ -163,7 +166,7 @@ def _money(lines: list[Row]) -> list[Gauge]:
         Gauge("gridbay_day_gmv_microusd", "Gross amount of usage lines.", _by_model(lines, "gmv_microusd")),
         Gauge("gridbay_day_fee_microusd", "The market's fee in that.", _by_model(lines, "fee_microusd")),
         Gauge("gridbay_day_usage_lines", "Usage lines captured.", _by_model(lines, "usage_lines")),
-        Gauge("gridbay_day_take_rate_ppm", "Fee of gross, in millionths.", _known(rates)),
+        Gauge("gridbay_day_take_rate_ratio", "Fee of gross.", _known(rates)),
     ]
 
 
@@ -177,9 +180,9 @@ def _utilization(found: Mapping[str, list[Row]]) -> list[Gauge]:
     labels = [{"model": model, "unit": unit} for model, unit in keys]
     gauges = [
         Gauge(
-            f"gridbay_day_{name}_unit_milliseconds",
+            f"gridbay_day_{name}_unit_seconds",
             f"Time of one GPU or CPU that was {name}.",
-            [(label, float(times[name].get(key, 0))) for label, key in zip(labels, keys, strict=True)],
+            [(label, times[name].get(key, 0) / MILLI) for label, key in zip(labels, keys, strict=True)],
         )
         for name in ("leased", "offered")
     ]
@@ -187,7 +190,7 @@ def _utilization(found: Mapping[str, list[Row]]) -> list[Gauge]:
         (label, ppm(times["leased"].get(key, 0), times["offered"].get(key, 0)))
         for label, key in zip(labels, keys, strict=True)
     ]
-    return [*gauges, Gauge("gridbay_day_utilization_ppm", "Leased of offered time, in millionths.", _known(ratios))]
+    return [*gauges, Gauge("gridbay_day_utilization_ratio", "Leased of offered time.", _known(ratios))]
 
 
 def _by_model(rows: list[Row], name: str) -> Gauges:
@@ -195,7 +198,7 @@ def _by_model(rows: list[Row], name: str) -> Gauges:
 
 
 def _known(samples: list[tuple[dict[str, str], int | None]]) -> Gauges:
-    return [(labels, float(value)) for labels, value in samples if value is not None]
+    return [(labels, value / PPM) for labels, value in samples if value is not None]
 
 
 def _largest(rows: list[Row], name: str) -> list[Row]:

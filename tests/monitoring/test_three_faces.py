@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gridbay.cli.main import main
 from infra.database import Database
 from market.states import Reason
+from monitoring.measures import PPM
 
 GRAPH = """{
   gmv(by: [MODEL]) { keys { model } usageLines gmv { microusd } fee { microusd } takeRatePpm }
@@ -47,12 +48,13 @@ def typed(capsys: pytest.CaptureFixture[str], *words: str) -> list[dict[str, str
     return list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
 
 
-def by_label(families: dict[str, Any], name: str, *labels: str) -> dict[tuple[str, ...], int]:
-    """The samples of a metric; each is a whole number, and exactly that."""
+def by_label(families: dict[str, Any], name: str, *labels: str, of: int = 1) -> dict[tuple[str, ...], int]:
+    """The samples of a metric, each so many times: a whole number, and exactly that."""
     found = {}
     for sample in families[name].samples:
-        assert sample.value == int(sample.value)
-        found[tuple(sample.labels[label] for label in labels)] = int(sample.value)
+        whole = round(sample.value * of)
+        assert whole / of == sample.value
+        found[tuple(sample.labels[label] for label in labels)] = whole
     return found
 
 
@@ -85,8 +87,10 @@ def test_three_faces_tell_the_same(
         ]
         for row in graph["gmv"]
     }
-    for place, name in enumerate(("usage_lines", "gmv_microusd", "fee_microusd", "take_rate_ppm")):
-        assert by_label(metrics, f"gridbay_day_{name}", "model") == {key: row[place] for key, row in gmv.items()}
+    for place, (name, of) in enumerate(
+        (("usage_lines", 1), ("gmv_microusd", 1), ("fee_microusd", 1), ("take_rate_ratio", PPM))
+    ):
+        assert by_label(metrics, f"gridbay_day_{name}", "model", of=of) == {key: row[place] for key, row in gmv.items()}
 
     times = {
         (row["model"], row["unit"]): [
@@ -99,12 +103,14 @@ def test_three_faces_tell_the_same(
         (row["keys"]["model"], row["unit"]): [row["leasedUnitMs"], row["offeredUnitMs"], row["utilizationPpm"]]
         for row in graph["utilization"]
     }
-    for place, name in enumerate(("leased_unit_milliseconds", "offered_unit_milliseconds", "utilization_ppm")):
+    for place, (name, of) in enumerate(
+        (("leased_unit_seconds", 1000), ("offered_unit_seconds", 1000), ("utilization_ratio", PPM))
+    ):
         expected = {key: row[place] for key, row in times.items()}
-        assert by_label(metrics, f"gridbay_day_{name}", "model", "unit") == expected
+        assert by_label(metrics, f"gridbay_day_{name}", "model", "unit", of=of) == expected
 
     waits = {row["model"]: row for row in typed(capsys, "queue-wait", "--by", "model")}
-    quantiles = by_label(metrics, "gridbay_day_queue_wait_milliseconds", "model", "quantile")
+    quantiles = by_label(metrics, "gridbay_day_queue_wait_seconds", "model", "quantile", of=1000)
     for row in graph["queueWait"]:
         told = waits[row["keys"]["model"]]
         assert int(told["jobs"]) == row["jobs"]
