@@ -22,6 +22,7 @@ from portal_api.identity.credentials import Credentials
 from portal_api.identity.idempotency import Answered
 from portal_api.identity.tokens import Credential
 from portal_api.market_metrics import MarketMetrics
+from portal_api.pulse import PortalPulse
 from portal_api.streams import StreamCounter
 from portal_api.submissions import Submission, SubmissionBatches
 from portal_api.threads import DatabaseThreads
@@ -65,6 +66,7 @@ class Portal:
         self.credentials = Credentials(self._credential, base.clock)
         self.node_keys = NodeKeys(self.threads)
         self.heartbeats = HeartbeatPace()
+        self._pulse = PortalPulse(self.polls, self.threads, base.clock)
         self.frames = Frames()
         self.metrics = MarketMetrics()
 
@@ -75,6 +77,7 @@ class Portal:
         for batcher in self._batchers:
             batcher.start()
         self.topics.start()
+        self._pulse.start()
 
     def end_waiting(self) -> None:
         """Answer every long poll and end every stream now; their callers come back to another worker."""
@@ -83,6 +86,7 @@ class Portal:
     async def stop(self) -> None:
         self.end_waiting()
         await self.topics.stop()
+        await self._pulse.stop()
         await asyncio.gather(
             *(asyncio.to_thread(stop) for stop in (*(batcher.stop for batcher in self._batchers), self.threads.stop))
         )

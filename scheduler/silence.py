@@ -31,17 +31,20 @@ def judge(
     last_seen: Mapping[str, datetime],
     pulse: Pulse | None,
     now: datetime,
+    listened_at: datetime | None,
     *,
     silent_after: timedelta,
     brake_share: float,
 ) -> Verdict:
-    """Which of the online nodes are lost.
+    """Which of the online nodes are lost. listened_at: when the portal last took polls, from whomever (None: never).
 
-    Nobody is while more than brake_share of them are silent together (the brake): the portal or the network is then
-    the likelier culprit. Half of silent_after is silence enough to count for the brake, because nodes do not fall
-    silent at the same instant. After a brake, a start or a pause of the sweep itself every node has silent_after to
-    be heard again.
+    Nobody is lost while the portal does not listen: who could have been heard? Nor while more than brake_share of the
+    nodes are silent together (the brake): the portal or the network is then the likelier culprit. Half of silent_after
+    is silence enough to count for the brake, because nodes do not fall silent at the same instant. After a deaf portal,
+    a brake, a start or a pause of the sweep itself every node has silent_after to be heard again.
     """
+    if listened_at is None or now - listened_at > silent_after / 2:
+        return Verdict(frozenset(), Pulse(now, now, None))
     paused = pulse is None or now - pulse.swept_at > silent_after / 2
     resumed_at = now if pulse is None or paused else pulse.resumed_at
     doubtful = sum(now - seen > silent_after / 2 for seen in last_seen.values())

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from infra.settings import Settings
 from market.states import AttemptState, Reason
+from scheduler import listening
 from scheduler.endings import Endings, is_spent
 from scheduler.retries import attempt_state, expired
 from scheduler.silence import Pulse, judge
@@ -41,13 +42,20 @@ class Limits:
 
 
 def mark_lost(session: Session, now: datetime, limits: Limits) -> list[str]:
-    """Mark silent nodes as lost, unless the brake holds, and long lost ones as gone; returns the newly lost."""
+    """Mark silent nodes as lost unless the brake holds, and long lost ones as gone; returns the newly lost."""
     session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": SWEEP_LOCK})
     online = session.execute(select(Node.id, Node.last_seen_at).where(Node.state == NodeState.ONLINE))
     last_seen = {row.id: row.last_seen_at for row in online}
     row = session.get(SweepPulse, 1, populate_existing=True)
     pulse = Pulse(row.swept_at, row.resumed_at, row.braked_since) if row else None
-    verdict = judge(last_seen, pulse, now, silent_after=limits.silent_after, brake_share=limits.brake_share)
+    verdict = judge(
+        last_seen,
+        pulse,
+        now,
+        listening.last(session),
+        silent_after=limits.silent_after,
+        brake_share=limits.brake_share,
+    )
     if verdict.pulse.braked_since is not None and (pulse is None or pulse.braked_since is None):
         log.warning("mass_loss_brake", online=len(last_seen))
     fresh = verdict.pulse

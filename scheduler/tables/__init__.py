@@ -3,7 +3,7 @@
 from scheduler.tables.files import LogSegment, OutputFile, Workdir
 from scheduler.tables.jobs import LIVE, Attempt, Job
 from scheduler.tables.leases import Lease, LeaseGpu
-from scheduler.tables.nodes import Gpu, Node, NodeState, Pool, Provider, SweepPulse
+from scheduler.tables.nodes import Gpu, Node, NodeState, Pool, PortalPulse, Provider, SweepPulse
 from scheduler.tables.offers import Offer
 from scheduler.tables.supply import SupplyInterval
 
@@ -20,6 +20,7 @@ __all__ = [
     "Offer",
     "OutputFile",
     "Pool",
+    "PortalPulse",
     "Provider",
     "SupplyInterval",
     "SweepPulse",

@@ -114,3 +114,13 @@ class SweepPulse(Base):
     resumed_at: Mapped[datetime] = mapped_column(Timestamp)
     braked_since: Mapped[datetime | None] = mapped_column(Timestamp)
     supply_at: Mapped[datetime | None] = mapped_column(Timestamp)
+
+
+class PortalPulse(Base):
+    """One row: when a portal last noted that it takes polls."""
+
+    __tablename__ = "portal_pulse"
+    __table_args__ = (CheckConstraint("id = 1", "one_row"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    listened_at: Mapped[datetime] = mapped_column(Timestamp)

@@ -16,7 +16,7 @@ from market.resources import GpuFacts, Inventory
 from market.signing import NodeKey
 from market.specs import parse_job_spec
 from market.states import Reason
-from scheduler import attempts, handlers, jobs, nodes, providers, quotes, rounds, stops, sweep
+from scheduler import attempts, handlers, jobs, listening, nodes, providers, quotes, rounds, stops, sweep
 from scheduler.jobs import JobRecord, NewJob
 from scheduler.nodes import Heartbeat
 from scheduler.tables import Attempt, Job, Lease, Node, Provider
@@ -140,6 +140,7 @@ class World:
     def sweep(self) -> None:
         """What the task does, in this one session."""
         now = self.clock.now()
+        listening.note(self.session, now)
         sweep.mark_lost(self.session, now, LIMITS)
         sweep.end_lost(self.session, now)
         sweep.end_expired(self.session, now, LIMITS)

@@ -6,13 +6,14 @@ from market_world import LIMITS, World, inventory
 from sqlalchemy import select
 
 from market.resources import Unit
-from scheduler import nodes, offers, supply, sweep
+from scheduler import listening, nodes, offers, supply, sweep
 from scheduler.tables import Node, NodeState, SupplyInterval
 
 
 def look(world: World, seconds: float = 0) -> list[tuple[str, int, float, float | None]]:
     """Let that much time pass, follow, and tell the intervals: (model, quantity, from, until) in seconds."""
     world.clock.advance(timedelta(seconds=seconds))
+    listening.note(world.session, world.clock.now())
     sweep.mark_lost(world.session, world.clock.now(), LIMITS)
     supply.follow(world.session, world.clock.now())
     rows = world.session.scalars(

@@ -13,7 +13,7 @@ from infra.database import Database
 from market.clock import ManualClock
 from market.messages import AttemptEnded, JobEnded, JobRequeued
 from market.states import AttemptState, JobState, Reason
-from scheduler import desired, jobs, leases, sweep
+from scheduler import desired, jobs, leases, listening, sweep
 from scheduler.silence import BRAKE_MAX, Pulse, Verdict, judge
 from scheduler.tables import NodeState
 from scheduler.work import lock_attempts
@@ -23,10 +23,10 @@ NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 
 
-def judged(silence: list[float], pulse: Pulse | None, now: datetime = NOON) -> Verdict:
-    """The verdict on nodes that have been silent for so many seconds."""
+def judged(silence: list[float], pulse: Pulse | None, now: datetime = NOON, deaf: float = 2) -> Verdict:
+    """The verdict on nodes that have been silent for so many seconds; deaf: how long the portal has noted nothing."""
     last_seen = {str(index): now - seconds * SECOND for index, seconds in enumerate(silence)}
-    return judge(last_seen, pulse, now, silent_after=30 * SECOND, brake_share=0.5)
+    return judge(last_seen, pulse, now, now - deaf * SECOND, silent_after=30 * SECOND, brake_share=0.5)
 
 
 STEADY = Pulse(NOON - 2 * SECOND, NOON - timedelta(hours=1))
@@ -65,6 +65,41 @@ def test_after_a_brake_the_rest_have_time_to_be_heard_and_the_brake_does_not_hol
     end = NOON + BRAKE_MAX + 2 * SECOND
     held = Pulse(end - 2 * SECOND, end - 2 * SECOND, NOON)
     assert judged([2000, 2000, 1], held, end).lost == {"0", "1"}
+
+
+@pytest.mark.parametrize("silence", [[600], [600, 600], [600] * 9])
+def test_nobody_is_lost_to_a_portal_that_was_deaf_and_all_have_time_to_be_heard(silence: list[float]) -> None:
+    deaf = judged(silence, STEADY, deaf=16)
+    assert (deaf.lost, deaf.pulse) == (set(), Pulse(NOON, NOON))
+    for seconds, lost in ((2, False), (30, False), (31, True)):
+        # The portal listens again, the sweep never paused, and the nodes stay silent.
+        now = NOON + seconds * SECOND
+        pulse = Pulse(now - 2 * SECOND, NOON)
+        verdict = judged(silence[:2], pulse, now, deaf=2)
+        assert bool(verdict.lost) is lost
+
+
+def test_a_portal_that_never_listened_has_lost_nobody() -> None:
+    assert (
+        judge({"0": NOON - 600 * SECOND}, STEADY, NOON, None, silent_after=30 * SECOND, brake_share=0.5).lost == set()
+    )
+
+
+def test_an_outage_of_ours_evicts_no_job_however_few_nodes_there_are(world: World) -> None:
+    node = world.node()
+    job_id, _ = world.running(funded_seconds=3600)
+    world.sweep()
+    for _ in range(60):
+        # The portal is down for ten minutes; the worker's sweep is not.
+        world.clock.advance(timedelta(seconds=10))
+        sweep.mark_lost(world.session, world.clock.now(), LIMITS)
+        sweep.end_lost(world.session, world.clock.now())
+    world.pass_time(25)
+    assert (node.state, world.record(job_id).state) == (NodeState.ONLINE, JobState.RUNNING)
+    world.pass_time(30, node)
+    assert len(world.told(AttemptEnded)) == 0
+    world.pass_time(40)
+    assert node.state is NodeState.LOST, "a node that stays silent is lost after all"
 
 
 def test_a_job_on_a_silent_node_runs_elsewhere_while_the_old_lease_still_blocks_its_gpus(world: World) -> None:
@@ -187,6 +222,7 @@ def test_a_node_that_is_heard_after_it_was_judged_is_not_lost(world: World, monk
 
     world.pass_time(30)
     world.clock.advance(timedelta(seconds=5))
+    listening.note(world.session, world.clock.now())
     monkeypatch.setattr(sweep, "judge", judge_slowly)
     assert sweep.mark_lost(world.session, world.clock.now(), LIMITS) == []
     assert node.state is NodeState.ONLINE

@@ -13,7 +13,7 @@ from infra.database import Database
 from infra.settings import Settings
 from market.clock import ManualClock
 from market.states import JobState, Reason
-from scheduler import rounds, tasks
+from scheduler import listening, rounds, tasks
 from scheduler.tables import Job
 
 # Celery warns of the attribute by which infra.bus.tasks names a task's queue.
@@ -59,6 +59,8 @@ def test_the_sweep_loses_silent_nodes_and_stops_what_is_due(ground: SimpleNamesp
         job_id = world.job()
         world.place()
     for _ in range(4):
+        with ground.database.transaction() as session:
+            listening.note(session, ground.clock.now())
         tasks.sweep_all()
         ground.clock.advance(timedelta(seconds=14))
     assert state(ground.database, job_id) == (JobState.QUEUED, Reason.RECOVERING_PROVIDER_LOST)
