@@ -10,7 +10,7 @@ from infra.logging import configure_logging
 def main() -> None:
     """Serve until told to stop; requests under way are answered first."""
     configure_logging("api", ground().settings.log_level)
-    HttpServer(ground().settings.bind, _portal).run()
+    HttpServer(ground().settings.bind, _portal, end_waiting=_end_waiting).run()
 
 
 def _portal() -> FastAPI:
@@ -18,3 +18,8 @@ def _portal() -> FastAPI:
     from portal_api.app import create_app  # noqa: PLC0415
 
     return create_app(ground())
+
+
+def _end_waiting(app: FastAPI) -> None:
+    """Answer every long poll and end every stream now: their callers come back to whoever serves next."""
+    app.state.portal.end_waiting()

@@ -5,6 +5,7 @@ from celery.signals import worker_process_init
 from celery.worker.consumer import Consumer
 
 from gridbay.processes.contexts import TASKS
+from gridbay.processes.watchdog import Watchdog
 from infra.bus.tasks import app
 from infra.ground import ground
 from infra.logging import configure_logging
@@ -20,6 +21,7 @@ def main() -> None:
     serve(config.metrics_bind)
     log.info("working", task_modules=len(TASKS), pool=config.worker_pool)
     worker_process_init.connect(_after_fork)
+    Watchdog().start()
     app.set_default()
     # No task has a countdown: on RabbitMQ this step would declare 28 queues for delays.
     steps = Consumer.Blueprint.default_steps

@@ -85,6 +85,11 @@ class Part:
         self.wanted = False
         self._end_group()
 
+    def resume(self) -> None:
+        """Go on after a pause."""
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGCONT)
+
     def terminate(self) -> int:
         """Ask it to end; returns its exit status."""
         self.wanted = False
@@ -137,6 +142,7 @@ class ControlPlane:
         self.environment = {f"GRIDBAY_{name}": value for name, value in values.items()}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("GRIDBAY_")}
         environment = {**inherited, **self.environment, LOG_VARIABLE: str(self._fired), "PYTHONUNBUFFERED": "1"}
+        self._environment = environment
         self.parts = {name: Part(name, environment, folder / f"{name}.log") for name in PARTS}
 
     def start(self) -> None:
@@ -164,6 +170,14 @@ class ControlPlane:
             if part.failpoints or not part.alive:
                 self.arm(**{name: ""})
             part.deaths = 0
+
+    def add(self, name: str, alias: str) -> Part:
+        """A further process of that kind, not started yet."""
+        self.parts[alias] = Part(name, self._environment, self.folder / f"{alias}.log")
+        return self.parts[alias]
+
+    def drop(self, alias: str) -> None:
+        self.parts.pop(alias).kill()
 
     def fired(self) -> Counter[str]:
         """How often each failpoint fired since the last calm."""

@@ -1,0 +1,81 @@
+"""FAULTS.md rows 3, 4 and 11 from outside: each process is killed at each of its points while jobs go through the line.
+
+In CI a process meets all its points in one run, a few kills each; in `make soak` each point has a run of 200 kills.
+"""
+
+from collections.abc import Callable
+
+import pytest
+from conftest import SOAK, size
+from plane import ControlPlane, comma
+from scene import Scene
+
+KILLS = size(1, 200)
+JOBS_AT_ONCE = 12
+ROUND = ("begun", "decided", "granted", "published", "committed")
+POINTS = {
+    "api": ("api.reports.before_commit", "api.reports.after_commit", "api.reports.published"),
+    "relay": ("relay.claimed", "relay.sent"),
+    "consumer": ("consumer.merged", "consumer.committed"),
+    "worker": (
+        *(f"scheduler.round.{step}" for step in ROUND),
+        "outbox.handled",
+        "outbox.delivered",
+        "billing.captured",
+        "billing.capture.committed",
+    ),
+}
+RUNS = [
+    (part, chosen)
+    for part, points in POINTS.items()
+    for chosen in ([(point,) for point in points] if SOAK else [points])
+]
+
+
+@pytest.mark.timeout(3600 if SOAK else 300)
+@pytest.mark.parametrize(("part", "points"), RUNS, ids=lambda value: value if isinstance(value, str) else value[0])
+def test_nothing_is_lost_and_nothing_is_done_twice(
+    plane: ControlPlane, scene: Callable[..., Scene], part: str, points: tuple[str, ...]
+) -> None:
+    market = scene()
+    plane.arm(**{part: comma(points, f"kill@2*{KILLS}")})
+
+    def killed_enough() -> bool:
+        fired = plane.fired()
+        return all(fired[point] >= KILLS for point in points)
+
+    while not killed_enough():
+        market.tended(market.journal.submit(JOBS_AT_ONCE))
+        ended = market.open_jobs
+        plane.until(lambda: killed_enough() or ended() < JOBS_AT_ONCE // 2, 120, "the end of some jobs, or a kill")
+    plane.calm()
+    market.settle()
+    market.check()
+
+
+def test_of_two_schedulers_and_a_paused_one_none_leases_twice_nor_writes_late(
+    plane: ControlPlane, scene: Callable[..., Scene]
+) -> None:
+    market = scene()
+    second = plane.add("worker", "second")
+    try:
+        for step in ROUND[1:4]:
+            second.kill()
+            second.failpoints = f"scheduler.round.{step}=pause"
+            second.start()
+            before = plane.fired()[f"scheduler.round.{step}"]
+
+            def paused(point: str = f"scheduler.round.{step}", before: int = before) -> bool:
+                return plane.fired()[point] > before
+
+            while not paused():
+                market.tended(market.journal.submit(4))
+            market.tended(market.journal.submit(JOBS_AT_ONCE))
+            # The database ends the transaction of who holds it open and says nothing; then the others go on.
+            plane.until(lambda: market.open_jobs() == 0, 60, "the jobs' ends while one scheduler is paused")
+            second.resume()
+            market.tended(market.journal.submit(JOBS_AT_ONCE))
+            market.settle()
+            market.check()
+    finally:
+        plane.drop("second")
