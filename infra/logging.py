@@ -3,6 +3,7 @@
 import logging
 import re
 import sys
+from typing import Any
 
 import structlog
 
@@ -22,7 +23,7 @@ def current_trace() -> str | None:
     return found if isinstance(found, str) else None
 
 
-def withhold(_: object, __: str, line: str) -> str:
+def withhold(_: object, __: str, line: Any) -> str:
     """Credentials, signatures of URLs and passwords in addresses never reach a log, whoever wrote the line."""
     return WITHHELD_TEXT.sub(rf"\1{WITHHELD}", line)
 

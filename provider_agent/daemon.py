@@ -16,6 +16,7 @@ from provider_agent.attempts.registry import Registry
 from provider_agent.attempts.transfer import Transfers
 from provider_agent.config import Identity, StateFolder
 from provider_agent.conversation import Conversation
+from provider_agent.gauges import NodeGauges, serve
 from provider_agent.gpus.busy import GpuBusy
 from provider_agent.gpus.detection import open_gpus
 from provider_agent.gpus.inventory import node_inventory
@@ -42,7 +43,8 @@ class Options:
 
     allow_plain_sandbox: jobs may run as plain processes (one's own jobs on one's own embedded market, nothing else);
     job_runtime: the environment jobs find; isolate_pool: close Ray's ports in a network namespace; portal_url: where
-    the portal is now, if not where it was at join; end_jobs_on_exit: nothing outlives this process's clean end.
+    the portal is now, if not where it was at join; end_jobs_on_exit: nothing outlives this process's clean end;
+    metrics_bind: host:port for Prometheus.
     """
 
     allow_plain_sandbox: bool = False
@@ -50,6 +52,7 @@ class Options:
     isolate_pool: bool = True
     portal_url: str | None = None
     end_jobs_on_exit: bool = False
+    metrics_bind: str | None = None
     wait_seconds: float = WAIT_SECONDS
 
 
@@ -155,6 +158,7 @@ class Agent:
             if self._inventory.gpus and not self._gpus.simulated:
                 work["gpu busy"] = busy.run
             self._listen_to_signals()
+            serve(self._options.metrics_bind, NodeGauges(registry, spool, self._gpus))
             await registry.restore()
             try:
                 await self._run_all(work)

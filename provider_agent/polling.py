@@ -12,6 +12,7 @@ from provider_agent.conversation import Conversation, Polled, Refused, Unreachab
 from provider_agent.minder.layout import boot_id
 from provider_agent.pacing import Backoff
 from provider_agent.spool import Spool
+from provider_agent.telemetry import POLLS
 
 WAIT_SECONDS = 10.0
 SILENCE_MOST_SECONDS = 5.0
@@ -44,11 +45,13 @@ class Polling:
             try:
                 polled = await self._poll(wait)
             except (Unreachable, Refused) as error:
+                POLLS.labels("unanswered").inc()
                 # The jobs run on: their leases are their only clock.
                 _log.warning("the portal does not answer; trying again", error=error.detail)
                 wait = 0.0
                 await asyncio.sleep(backoff.next_seconds(getattr(error, "retry_after", 0.0)))
                 continue
+            POLLS.labels("answered").inc()
             news = polled.answer.version != self._version
             self._take(polled)
             # An answer that waited for news makes its deadlines early by that wait: ask again at once, for exact ones.

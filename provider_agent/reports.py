@@ -12,6 +12,7 @@ from market.failpoints import failpoint
 from provider_agent.conversation import Conversation, Refused, Unreachable
 from provider_agent.pacing import Backoff
 from provider_agent.spool import Spool
+from provider_agent.telemetry import REPORTS
 
 PACE_SECONDS = 1.0
 STATUSES_MAX = 64
@@ -66,17 +67,20 @@ class Reports:
             try:
                 answer = await self._conversation.report(report)
             except Unreachable as error:
+                REPORTS.labels("unanswered").inc()
                 self._spool.rewind()
                 await asyncio.sleep(backoff.next_seconds(error.retry_after))
                 continue
             except Refused as error:
                 # One reading that the portal cannot take must not keep the ends of attempts from being told.
+                REPORTS.labels("refused").inc()
                 _log.error("the portal refused a report", error=error.detail)
                 self._spool.rewind()
                 statuses_only = not statuses_only
                 await asyncio.sleep(backoff.next_seconds())
                 continue
             failpoint("agent.report.sent")
+            REPORTS.labels("taken").inc()
             backoff.reset()
             statuses_only = False
             self._take(report, answer)

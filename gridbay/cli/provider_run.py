@@ -45,7 +45,14 @@ def run_agent(
     if os.environ.get("GRIDBAY_EMBEDDED") == "1":
         _run_embedded(folder, runtime)
         return
-    daemon.run(folder, daemon.Options(allow_plain_sandbox=allow_plain, job_runtime=runtime, portal_url=portal))
+    options = daemon.Options(
+        allow_plain_sandbox=allow_plain, job_runtime=runtime, portal_url=portal, metrics_bind=_metrics_bind()
+    )
+    daemon.run(folder, options)
+
+
+def _metrics_bind() -> str | None:
+    return os.environ.get("GRIDBAY_AGENT_METRICS_BIND")
 
 
 def _run_embedded(folder: Path, runtime: Path | None) -> None:
@@ -55,6 +62,7 @@ def _run_embedded(folder: Path, runtime: Path | None) -> None:
         job_runtime=runtime,
         portal_url=os.environ["GRIDBAY_PUBLIC_URL"],
         end_jobs_on_exit=True,
+        metrics_bind=_metrics_bind(),
     )
     if not (StateFolder(folder.absolute()).root / "node.json").exists():
         _join_embedded(folder, options)

@@ -42,6 +42,10 @@ class Registry:
             attempt.attempt_id for attempt in self._attempts.values() if attempt.record.stage is not Stage.REPORTED
         ][:ATTEMPTS_PER_NODE_MAX]
 
+    def stages(self) -> list[tuple[Path, Stage]]:
+        """The folder and stage of every attempt, for whoever counts them; may be asked from another thread."""
+        return [(attempt.folder, attempt.record.stage) for attempt in tuple(self._attempts.values())]
+
     async def restore(self) -> None:
         """Find what a former agent left: what runs is adopted, what never ran waits for the portal's word."""
         for folder in sorted(self._folder.iterdir()):

@@ -11,6 +11,7 @@ from provider_agent.gpus.port import Gpus, NoGpus
 
 LIBRARY = "libnvidia-ml.so.1"
 SHARED_DEVICE_FILES = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools")
+MIB = 2**20
 _Field = TypeVar("_Field")
 
 
@@ -58,6 +59,25 @@ class NvmlGpus:
             if uuid is not None and rates is not None:
                 busy[uuid] = min(100, int(rates.gpu))
         return busy
+
+    def gauges(self) -> dict[str, dict[str, float]]:
+        told: dict[str, dict[str, float]] = {}
+        for _, device in self._devices():
+            uuid = self._told(self._nvml.nvmlDeviceGetUUID, device)
+            if uuid is not None:
+                told[uuid] = {name: value for name, value in self._gauges_of(device) if value is not None}
+        return told
+
+    def _gauges_of(self, device: Any) -> Iterable[tuple[str, float | None]]:
+        nvml = self._nvml
+        rates = self._told(nvml.nvmlDeviceGetUtilizationRates, device)
+        memory = self._told(nvml.nvmlDeviceGetMemoryInfo, device)
+        milliwatts = self._told(nvml.nvmlDeviceGetPowerUsage, device)
+        yield "DCGM_FI_DEV_GPU_UTIL", None if rates is None else rates.gpu
+        yield "DCGM_FI_DEV_FB_USED", None if memory is None else memory.used // MIB
+        yield "DCGM_FI_DEV_FB_FREE", None if memory is None else memory.free // MIB
+        yield "DCGM_FI_DEV_GPU_TEMP", self._told(nvml.nvmlDeviceGetTemperature, device, nvml.NVML_TEMPERATURE_GPU)
+        yield "DCGM_FI_DEV_POWER_USAGE", None if milliwatts is None else milliwatts / 1000
 
     def device_files(self, uuids: Iterable[str]) -> list[str]:
         wanted = set(uuids)

@@ -26,6 +26,10 @@ class Gpus(Protocol):
         """How busy each device is at this moment, by UUID; a device that does not tell is missing."""
         ...
 
+    def gauges(self) -> dict[str, dict[str, float]]:
+        """What each device tells of this moment, by UUID and DCGM's name; what it does not tell is missing."""
+        ...
+
     def device_files(self, uuids: Iterable[str]) -> list[str]:
         """The files under /dev that a process needs in order to use exactly these devices."""
         ...
@@ -44,6 +48,9 @@ class NoGpus:
         return []
 
     def busy_percent(self) -> dict[str, int]:
+        return {}
+
+    def gauges(self) -> dict[str, dict[str, float]]:
         return {}
 
     def device_files(self, uuids: Iterable[str]) -> list[str]:

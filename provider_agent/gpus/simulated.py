@@ -57,6 +57,9 @@ class SimulatedGpus:
         """A device that does not exist does no work."""
         return {facts.uuid: 0 for facts in self._facts}
 
+    def gauges(self) -> dict[str, dict[str, float]]:
+        return {}
+
     def device_files(self, uuids: Iterable[str]) -> list[str]:
         del uuids
         return []
