@@ -42,9 +42,7 @@ class NodeGauges(Collector):
         for stage in Stage:
             by_stage.add_metric([stage.value], stages[stage])
         yield by_stage
-        yield GaugeMetricFamily(
-            "gridbay_agent_spool_readings", "Readings that billing does not have yet.", len(self._spool)
-        )
+        yield GaugeMetricFamily("gridbay_agent_spool_streams", "Streams not settled by billing.", len(self._spool))
         yield from _minders([folder for folder, stage in attempts if stage is Stage.LAUNCHING])
         yield from self._devices()
 

@@ -65,7 +65,7 @@ def test_attempts_spool_minders_and_devices_are_told(text: str) -> None:
         ("ended",): 1,
         ("reported",): 0,
     }
-    assert values("gridbay_agent_spool_readings")[()] == 3
+    assert values("gridbay_agent_spool_streams")[()] == 3
     assert values("gridbay_minders_running")[()] == 1, "a file that cannot be read counts for nothing"
     assert (values("gridbay_minders_cpu_seconds")[()], values("gridbay_minders_memory_peak_bytes")[()]) == (2.5, 100)
     assert values("DCGM_FI_DEV_GPU_UTIL", "gpu", "UUID", "modelName") == {("0", "GPU-0", "H100"): 97}
@@ -86,4 +86,4 @@ def test_it_is_served_only_where_it_was_asked_for(gauges: NodeGauges) -> None:
     finally:
         REGISTRY.unregister(gauges)
     assert "gridbay_agent_polls_total" in told or "gridbay_agent_polls" in told
-    assert "gridbay_agent_spool_readings 3.0" in told
+    assert "gridbay_agent_spool_streams 3.0" in told
