@@ -11,7 +11,7 @@ from billing import accounts, holds, ledger, rating
 from billing.tables.bills import UsageLineRow
 from billing.tables.funding import HoldRow, WindowRow
 from billing.tables.metering import MeteredLeaseRow, ReadingStreamRow
-from infra.bulk import insert_rows
+from infra.bulk import insert_rows, write_changes
 from infra.outbox import publish
 from infra.settings import Settings, settings
 from infra.telemetry import WINDOWS_CAPTURED, count
@@ -99,7 +99,7 @@ def _capture(session: Session, leases: Sequence[MeteredLeaseRow], now: datetime,
             lease.settled_at = now
         if settled:
             after_commit(session, f"job:{lease.job_id}", f"organization:{lease.organization_id}")
-    session.flush()
+    write_changes(session)
     count(session, WINDOWS_CAPTURED, len(lines))
     insert_rows(session, UsageLineRow, lines)
     publish(session, *messages)

@@ -12,7 +12,7 @@ from billing import accounts, bills, holds, ledger
 from billing.tables.funding import HoldRow, JobTermsRow, WindowRow
 from billing.tables.metering import MeteredLeaseRow
 from billing.windows import Funded, Limits, Rate, next_window
-from infra.bulk import insert_rows, values_of
+from infra.bulk import insert_rows, values_of, write_changes
 from infra.outbox import NotReady, publish
 from infra.settings import Settings, settings
 from infra.wakeups import after_commit
@@ -65,7 +65,7 @@ def open_jobs(
         opened.append(hold)
     insert_rows(session, JobTermsRow, [values_of(row) for row in terms])
     insert_rows(session, HoldRow, [values_of(hold) for hold in opened])
-    ledger.post(session, [holds.opening(hold) for hold in opened])
+    ledger.post(session, [holds.opening(hold) for hold in opened], locked=balances)
     return [FundedWindow(hold.seconds, hold.amount_microusd) for hold in opened]
 
 
@@ -106,7 +106,7 @@ def requeue(
     hold = holds.open_hold(terms, attempts_placed + 1, 0, funded, now)
     session.add(hold)
     session.flush()
-    ledger.post(session, [holds.opening(hold)])
+    ledger.post(session, [holds.opening(hold)], locked=balances)
     publish(session, JobFunded(job_id=job_id, seconds=funded.seconds))
 
 
@@ -137,7 +137,7 @@ def end_jobs(session: Session, attempts_placed: Mapping[str, int], now: datetime
     for job_id, terms in ending.items():
         terms.ended_at = now
         after_commit(session, f"job:{job_id}", f"organization:{terms.organization_id}")
-    session.flush()
+    write_changes(session)
     ledger.post(session, returned)
     return [job_id for job_id in attempts_placed if job_id not in known]
 

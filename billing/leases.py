@@ -10,7 +10,7 @@ from billing import capture, holds, ledger, usage
 from billing.tables.funding import HoldRow, WindowRow
 from billing.tables.metering import MeteredLeaseRow
 from billing.windows import Rate, renewal
-from infra.bulk import insert_rows
+from infra.bulk import insert_rows, write_changes
 from infra.outbox import NotReady
 from infra.settings import Settings, settings
 from market.clock import milliseconds_between
@@ -48,7 +48,7 @@ def bind_many(
         windows.append(_first_window(item, hold, until_at))
     insert_rows(session, MeteredLeaseRow, rows)
     insert_rows(session, WindowRow, windows)
-    session.flush()
+    write_changes(session)
     usage.adopt(session, ready, now)
     ledger.post(session, trimmed)
     return [item for item in fresh if item.lease_id not in ready]

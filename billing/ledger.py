@@ -3,7 +3,7 @@
 Post once per transaction, last: two transactions that lock the same accounts then never wait for each other in a ring.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import func, select, text
@@ -17,14 +17,21 @@ _CREATE = text(
     "INSERT INTO accounts (id, kind) SELECT * FROM unnest(cast(:ids AS text[]), cast(:kinds AS text[])) "
     "ON CONFLICT (id) DO NOTHING"
 )
-_TRANSFERS = text(
-    "INSERT INTO transfers (id, key) SELECT * FROM unnest(cast(:ids AS text[]), cast(:keys AS text[])) "
-    "ON CONFLICT (key) DO NOTHING RETURNING key"
-)
 # The trigger entries_apply checks the balance of each transfer and moves the accounts, in this same statement.
-_ENTRIES = text(
-    "INSERT INTO entries (transfer_id, account_id, amount_microusd) "
-    "SELECT * FROM unnest(cast(:transfers AS text[]), cast(:accounts AS text[]), cast(:amounts AS bigint[]))"
+_POST = text(
+    """
+    WITH new AS (
+        INSERT INTO transfers (id, key) SELECT * FROM unnest(cast(:ids AS text[]), cast(:keys AS text[]))
+        ON CONFLICT (key) DO NOTHING RETURNING id, key
+    ), written AS (
+        INSERT INTO entries (transfer_id, account_id, amount_microusd)
+        SELECT new.id, leg.account_id, leg.amount_microusd
+        FROM unnest(cast(:leg_keys AS text[]), cast(:accounts AS text[]), cast(:amounts AS bigint[]))
+            AS leg(key, account_id, amount_microusd)
+        JOIN new ON new.key = leg.key
+    )
+    SELECT key FROM new
+    """
 )
 
 
@@ -63,9 +70,10 @@ def balances(session: Session, account_ids: Sequence[str]) -> dict[str, int]:
     return dict.fromkeys(account_ids, 0) | {row.id: row.balance_microusd for row in rows}
 
 
-def post(session: Session, transfers: Sequence[Transfer]) -> set[str]:
+def post(session: Session, transfers: Sequence[Transfer], *, locked: Container[str] = ()) -> set[str]:
     """Post these transfers and return the keys of those that are new; one that is posted already is left alone.
 
+    locked: accounts that the caller has locked in this transaction.
     Legs of zero are dropped, and so is a transfer of nothing but zeros. Raises LedgerError for one that does not
     balance or whose key stands for other entries; the database refuses a balance below zero.
     """
@@ -75,15 +83,13 @@ def post(session: Session, transfers: Sequence[Transfer]) -> set[str]:
     wanted = {key: legs for key, legs in wanted.items() if legs}
     if not wanted:
         return set()
-    lock(session, (account_id for legs in wanted.values() for account_id in legs))
-    ids = {key: new_id("xfer") for key in wanted}
-    new = set(session.scalars(_TRANSFERS, {"ids": list(ids.values()), "keys": list(ids)}))
-    legs = [
-        (ids[key], account_id, amount) for key in wanted if key in new for account_id, amount in wanted[key].items()
-    ]
-    if legs:
-        columns = [list(column) for column in zip(*legs, strict=True)]
-        session.execute(_ENTRIES, dict(zip(("transfers", "accounts", "amounts"), columns, strict=True)))
+    legs = [(key, account_id, amount) for key in wanted for account_id, amount in wanted[key].items()]
+    missing = {account_id for _, account_id, _ in legs if account_id not in locked}
+    if missing:
+        lock(session, missing)
+    leg_keys, leg_accounts, amounts = (list(column) for column in zip(*legs, strict=True))
+    values = {"leg_keys": leg_keys, "accounts": leg_accounts, "amounts": amounts}
+    new = set(session.scalars(_POST, {"ids": [new_id("xfer") for _ in wanted], "keys": list(wanted), **values}))
     _require_same(session, {key: wanted[key] for key in wanted if key not in new})
     return new
 

@@ -57,7 +57,7 @@ def fund_windows(session: Session, now: datetime, config: Settings | None = None
         else:
             _decline(session, lease, funded, now)
     session.flush()
-    ledger.post(session, transfers)
+    ledger.post(session, transfers, locked=balances)
     return len(leases)
 
 

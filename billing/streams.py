@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from billing.prefix import Head, Stored, advance
 from billing.refusals import Refusals
 from billing.tables.metering import MeteredLeaseRow, ReadingRow, ReadingStreamRow
+from infra.bulk import write_changes
 from market.agent_api import ATTEMPTS_PER_NODE_MAX
 from market.readings import GENESIS, Reading
 
@@ -128,7 +129,7 @@ def extend(session: Session, streams: Iterable[ReadingStreamRow], refusals: Refu
             stream.finished_at, finished = now, True
         stream.durable_sequence, stream.durable_run_ms = head.sequence, head.run_ms
         stream.durable_hash, stream.durable_received_at = head.hash, head.received_at
-    session.flush()
+    write_changes(session)
     return finished
 
 

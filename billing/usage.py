@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import ValidationError
-from sqlalchemy import func, or_, select, text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from billing import streams
@@ -21,9 +21,23 @@ from market.agent_api import ATTEMPTS_PER_NODE_MAX, REPORT_BODY_MAX_BYTES, Repor
 
 UNKNOWN_LEASES_MAX = 500
 """Leases of one merge that billing has not heard of; readings of more are refused and come again."""
-FINISHED_TOLD = timedelta(hours=1)
+FINISHED_TOLD = timedelta(minutes=1)
+"""How long an ended stream is talked about; a node that missed it sends its readings again, and then is told again."""
 STREAMS_TOLD_MAX = 4 * ATTEMPTS_PER_NODE_MAX
 
+# The database's clock decides only how long an ended stream is still talked about.
+_DURABLE = text(
+    """
+    SELECT node.id AS node_id, stream.stream_id, stream.durable_sequence
+    FROM unnest(cast(:nodes AS text[])) AS node(id)
+    CROSS JOIN LATERAL (
+        SELECT stream_id, durable_sequence FROM reading_streams
+        WHERE node_id = node.id AND (finished_at IS NULL OR finished_at > now() - cast(:told AS interval))
+        ORDER BY created_at DESC, stream_id
+        LIMIT :limit
+    ) AS stream
+    """
+)
 _LOCK_LEASES = text("SELECT pg_advisory_xact_lock(hashtextextended(id, 0)) FROM unnest(cast(:ids AS text[])) AS id")
 
 
@@ -93,20 +107,13 @@ def announce(session: Session, lease_ids: Collection[str]) -> None:
     session.execute(_LOCK_LEASES, {"ids": sorted(lease_ids)})
 
 
-def durable_through(session: Session, node_id: str) -> dict[str, int]:
-    """By stream, the last reading that is safe: of streams that go on, and of those that ended in the last hour."""
-    stream = ReadingStreamRow
-    # The database's clock decides only how long an ended stream is still talked about.
-    rows = session.execute(
-        select(stream.stream_id, stream.durable_sequence)
-        .where(
-            stream.node_id == node_id,
-            or_(stream.finished_at.is_(None), stream.finished_at > func.now() - FINISHED_TOLD),
-        )
-        .order_by(stream.created_at.desc(), stream.stream_id)
-        .limit(STREAMS_TOLD_MAX)
-    )
-    return {row.stream_id: row.durable_sequence for row in rows}
+def durable_through(session: Session, node_ids: Collection[str]) -> dict[str, dict[str, int]]:
+    """By node and stream, the last reading that is safe: of streams that go on, and of those that ended just now."""
+    values = {"nodes": list(node_ids), "told": FINISHED_TOLD, "limit": STREAMS_TOLD_MAX}
+    found: dict[str, dict[str, int]] = {node_id: {} for node_id in node_ids}
+    for row in session.execute(_DURABLE, values) if found else ():
+        found[row.node_id][row.stream_id] = row.durable_sequence
+    return found
 
 
 def _read(report: SignedReport, refusals: Refusals) -> list[Sent]:

@@ -2,7 +2,7 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from billing import usage
@@ -10,6 +10,7 @@ from infra.ground import Ground
 from market.agent_api import DesiredAttempt
 from market.errors import MarketError, NotFound
 from scheduler import desired, nodes
+from scheduler.desired import NodeDesire
 from scheduler.nodes import Heartbeat
 
 HEARTBEAT_SECONDS = 2.0
@@ -37,7 +38,7 @@ class Desire:
 
 
 class PollBatches:
-    """The work of a batch of polls: one statement for all heartbeats, one for all versions, the rest where it changed.
+    """The work of a batch of polls: one statement for all heartbeats, one for all nodes, one for what is durable.
 
     The outcome is None for a poll that has nothing new to hear.
     """
@@ -51,20 +52,25 @@ class PollBatches:
         begin = self._base.database.transaction if beats else self._base.database.read
         with begin() as session:
             nodes.heartbeat(session, beats, now)
-            versions = desired.versions(session, {poll.node_id for poll in polls})
-            told = {
-                poll.node_id
-                for poll in polls
-                if poll.last or versions.get(poll.node_id, poll.seen_version) != poll.seen_version
-            }
-            desires = {
-                node_id: Desire(desire.version, desire.attempts, usage.durable_through(session, node_id))
-                for node_id, desire in desired.desired_state(session, told, now).items()
-            }
-        return [
-            desires.get(poll.node_id) if poll.node_id in versions else NotFound("this node is not known here")
-            for poll in polls
-        ]
+            desires = desired.desired_state(session, {poll.node_id for poll in polls}, now)
+            news = [desires.get(poll.node_id) if _hears(poll, desires) else None for poll in polls]
+            told = {poll.node_id for poll, desire in zip(polls, news, strict=True) if desire is not None}
+            durable = usage.durable_through(session, told)
+        return [_outcome(poll, desires, desire, durable) for poll, desire in zip(polls, news, strict=True)]
+
+
+def _hears(poll: Poll, desires: Mapping[str, NodeDesire]) -> bool:
+    """Whether there is news for a poll, or it is answered whatever there is."""
+    desire = desires.get(poll.node_id)
+    return desire is not None and (poll.last or desire.version != poll.seen_version)
+
+
+def _outcome(
+    poll: Poll, known: Container[str], desire: NodeDesire | None, durable: Mapping[str, dict[str, int]]
+) -> Desire | MarketError | None:
+    if poll.node_id not in known:
+        return NotFound("this node is not known here")
+    return None if desire is None else Desire(desire.version, desire.attempts, durable[poll.node_id])
 
 
 class HeartbeatPace:

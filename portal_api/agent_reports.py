@@ -46,8 +46,7 @@ class ReportBatches:
         now = self._base.clock.now()
         with self._base.database.transaction() as session:
             accepted = attempts.report_many(session, [(report.node_id, report.statuses) for report in reports], now)
-            node_ids = {report.node_id for report in reports}
-            durable = {node_id: usage.durable_through(session, node_id) for node_id in sorted(node_ids)}
+            durable = usage.durable_through(session, {report.node_id for report in reports})
             failpoint("api.reports.before_commit")
         failpoint("api.reports.after_commit")
         refused = self._publish([report.usage for report in reports if report.usage is not None])

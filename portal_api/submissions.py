@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from billing import funding
+from billing.bills import JobCost
 from billing.funding import FundedWindow, JobTerms
 from billing.windows import Limits, Rate, next_window
 from infra.ground import Ground
@@ -16,7 +17,6 @@ from market.customer_api import PlanView, SubmitRequest
 from market.errors import FieldError, InvalidInput, MarketError
 from market.failpoints import failpoint
 from market.ids import new_id
-from market.resources import Unit
 from market.specs import InvalidSpec, JobSpec, parse_job_spec
 from market.states import Reason
 from portal_api import job_views
@@ -24,7 +24,7 @@ from portal_api.identity import customer_secrets, idempotency
 from portal_api.identity.idempotency import Answered, Intent
 from scheduler import jobs, quotes, workdirs
 from scheduler.jobs import NewJob
-from scheduler.quotes import Plan
+from scheduler.quotes import Limit
 
 ROUTE = "submit_job"
 CREATED = 201
@@ -102,24 +102,24 @@ class SubmissionBatches:
     ) -> dict[tuple[str, str, str], Answered | BaseException]:
         """Plan, fund and queue; by the intent's name, the answer or the refusal."""
         made: dict[tuple[str, str, str], Answered | BaseException] = {}
-        planned: dict[tuple[str, str, str], tuple[Submission, Plan, str]] = {}
-        plans = quotes.plans(session, [(item.spec, item.organization_id) for item in fresh.values()]) if fresh else []
-        for (name, item), plan in zip(fresh.items(), plans, strict=True):
-            refusal = plan if isinstance(plan, MarketError) else self._refusal(session, item, now)
+        planned: dict[tuple[str, str, str], tuple[Submission, Limit, str]] = {}
+        limits = quotes.limits(session, [item.spec for item in fresh.values()])
+        for (name, item), limit in zip(fresh.items(), limits, strict=True):
+            refusal = limit if isinstance(limit, MarketError) else self._refusal(session, item, now)
             if refusal is not None:
                 made[name] = refusal
-            elif not isinstance(plan, MarketError):
-                planned[name] = (item, plan, new_id("job"))
-        terms = [_terms(item, plan, job_id) for item, plan, job_id in planned.values()]
+            elif not isinstance(limit, MarketError):
+                planned[name] = (item, limit, new_id("job"))
+        terms = [_terms(item, limit, job_id) for item, limit, job_id in planned.values()]
         windows = self._fund(session, terms, now)
         new_jobs = [
-            _new_job(item, plan, job_id, window.seconds)
-            for (item, plan, job_id), window in zip(planned.values(), windows, strict=True)
+            _new_job(item, limit, job_id, window.seconds)
+            for (item, limit, job_id), window in zip(planned.values(), windows, strict=True)
         ]
-        jobs.submit(session, new_jobs, now)
-        views = job_views.load(session, [(item.organization_id, job_id) for item, _, job_id in planned.values()])
-        for name, (item, _, job_id) in planned.items():
-            made[name] = Answered(CREATED, views[item.organization_id, job_id].model_dump(mode="json"))
+        records = jobs.submit(session, new_jobs, now)
+        for name, record, window in zip(planned, records, windows, strict=True):
+            view = job_views.job_view(record, JobCost(0, window.amount_microusd, settled=False))
+            made[name] = Answered(CREATED, view.model_dump(mode="json"))
         return made
 
     def _fund(self, session: Session, terms: list[JobTerms], now: datetime) -> list[FundedWindow]:
@@ -169,26 +169,26 @@ def _outcome(
     return Answered(answer.status, answer.body, replayed=True)
 
 
-def _terms(item: Submission, plan: Plan, job_id: str) -> JobTerms:
+def _terms(item: Submission, limit: Limit, job_id: str) -> JobTerms:
     return JobTerms(
         job_id=job_id,
         organization_id=item.organization_id,
-        unit=Unit(plan.unit),
-        quantity_milli=plan.quantity_milli,
-        price_limit_microusd_per_unit_hour=plan.price_limit_microusd_per_unit_hour,
+        unit=limit.unit,
+        quantity_milli=limit.quantity_milli,
+        price_limit_microusd_per_unit_hour=limit.price_limit_microusd_per_unit_hour,
         max_total_microusd=item.spec.budget.max_total,
         max_duration_seconds=item.spec.max_duration,
     )
 
 
-def _new_job(item: Submission, plan: Plan, job_id: str, funded_seconds: int) -> NewJob:
+def _new_job(item: Submission, limit: Limit, job_id: str, funded_seconds: int) -> NewJob:
     return NewJob(
         job_id=job_id,
         organization_id=item.organization_id,
         spec=item.spec,
         workdir_sha256=item.workdir_sha256,
         trace=item.trace,
-        price_limit_microusd_per_unit_hour=plan.price_limit_microusd_per_unit_hour,
+        price_limit_microusd_per_unit_hour=limit.price_limit_microusd_per_unit_hour,
         funded_seconds=funded_seconds,
     )
 

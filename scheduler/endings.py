@@ -7,7 +7,8 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from infra.outbox import publish, wake
+from infra.bulk import write_changes
+from infra.outbox import publish
 from infra.telemetry import ATTEMPTS_ENDED, JOBS_ENDED, count
 from market.clock import milliseconds_between
 from market.messages import AttemptEnded, JobEnded, JobRequeued, Message
@@ -96,9 +97,8 @@ class Endings:
             nodes = leases.lock_nodes(self._session, self._nodes)
             leases.release(self._session, nodes, self._released, self._now)
             leases.desired_changed(self._session, nodes.values())
-            wake(self._session, PLACE)
-        self._session.flush()
-        publish(self._session, *self._messages)
+        write_changes(self._session)
+        publish(self._session, *self._messages, wakes=[PLACE] if self._nodes else [])
 
     def _move_on(self, job: Job, attempt: Attempt) -> None:
         remaining_seconds = remaining_ms(job) // 1000

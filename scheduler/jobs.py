@@ -1,15 +1,16 @@
 """Jobs: submitting, reading, stopping."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, insert, select, tuple_
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
-from infra.outbox import publish, wake
+from infra.bulk import insert_rows, values_of
+from infra.outbox import publish
 from infra.wakeups import after_commit
 from market.customer_api import PAGE_MAX
 from market.errors import NotFound
@@ -82,14 +83,15 @@ class JobRecord:
     attempts: tuple[AttemptRecord, ...]
 
 
-def submit(session: Session, jobs: Sequence[NewJob], now: datetime) -> None:
+def submit(session: Session, jobs: Sequence[NewJob], now: datetime) -> list[JobRecord]:
     """Queue jobs. A job id may be used once: the database raises IntegrityError for a second."""
     if not jobs:
-        return
-    session.execute(insert(Job), [_row(job, now) for job in jobs])
-    publish(session, *(JobSubmitted(job_id=job.job_id, trace=job.trace) for job in jobs))
-    wake(session, PLACE)
+        return []
+    queued = [_job(job, now) for job in jobs]
+    insert_rows(session, Job, [values_of(job) for job in queued])
+    publish(session, *(JobSubmitted(job_id=job.job_id, trace=job.trace) for job in jobs), wakes=[PLACE])
     after_commit(session, *{f"organization:{job.organization_id}" for job in jobs})
+    return [_record(job, ()) for job in queued]
 
 
 def get(session: Session, wanted: Collection[tuple[str, str]]) -> dict[str, JobRecord]:
@@ -156,61 +158,70 @@ def request_stop(session: Session, organization_id: str, job_id: str, now: datet
     return _records(session, [job])[0]
 
 
-def _row(job: NewJob, now: datetime) -> dict[str, object]:
+def _job(job: NewJob, now: datetime) -> Job:
+    """The row of a new job, every column of it given: it is shown before the database has seen it."""
     spec, resources = job.spec, job.spec.resources
     gpu = resources.gpu
-    return {
-        "id": job.job_id,
-        "organization_id": job.organization_id,
-        "name": spec.name or "",
-        "spec": spec_document(spec),
-        "workdir_sha256": job.workdir_sha256,
-        "trace": job.trace,
-        "unit": Unit.GPU if gpu else Unit.CPU,
-        "quantity_milli": spec.quantity_milli,
-        "price_limit_microusd_per_unit_hour": job.price_limit_microusd_per_unit_hour,
-        "simulated": resources.simulated,
-        "cpu_milli": resources.cpu,
-        "memory_bytes": resources.memory,
-        "disk_bytes": resources.disk,
-        "gpu_count": gpu.count if gpu else 0,
-        "gpu_model": gpu.model if gpu else None,
-        "gpu_memory_min_bytes": gpu.memory_min_bytes if gpu else None,
-        "gpu_memory_max_bytes": gpu.memory_max_bytes if gpu else None,
-        "max_duration_seconds": spec.max_duration,
-        "state": JobState.QUEUED,
-        "reason": Reason.QUEUED_FOR_PLACEMENT,
-        "funded_seconds": job.funded_seconds,
-        "created_at": now,
-    }
+    return Job(
+        id=job.job_id,
+        organization_id=job.organization_id,
+        name=spec.name or "",
+        spec=spec_document(spec),
+        workdir_sha256=job.workdir_sha256,
+        trace=job.trace,
+        unit=Unit.GPU if gpu else Unit.CPU,
+        quantity_milli=spec.quantity_milli,
+        price_limit_microusd_per_unit_hour=job.price_limit_microusd_per_unit_hour,
+        simulated=resources.simulated,
+        cpu_milli=resources.cpu,
+        memory_bytes=resources.memory,
+        disk_bytes=resources.disk,
+        gpu_count=gpu.count if gpu else 0,
+        gpu_model=gpu.model if gpu else None,
+        gpu_memory_min_bytes=gpu.memory_min_bytes if gpu else None,
+        gpu_memory_max_bytes=gpu.memory_max_bytes if gpu else None,
+        max_duration_seconds=spec.max_duration,
+        state=JobState.QUEUED,
+        reason=Reason.QUEUED_FOR_PLACEMENT,
+        funded_seconds=job.funded_seconds,
+        created_at=now,
+        detail="",
+        exit_code=None,
+        attempts_placed=0,
+        used_ms=0,
+        version=1,
+        started_at=None,
+        ended_at=None,
+    )
 
 
 def _records(session: Session, jobs: Sequence[Job]) -> list[JobRecord]:
     attempts = _attempts(session, [job.id for job in jobs if job.attempts_placed])
-    return [
-        JobRecord(
-            job_id=job.id,
-            organization_id=job.organization_id,
-            name=job.name,
-            spec=job.spec,
-            workdir_sha256=job.workdir_sha256,
-            state=job.state,
-            reason=job.reason,
-            detail=job.detail,
-            exit_code=job.exit_code,
-            unit=job.unit,
-            quantity_milli=job.quantity_milli,
-            price_limit_microusd_per_unit_hour=job.price_limit_microusd_per_unit_hour,
-            max_duration_seconds=job.max_duration_seconds,
-            attempts_placed=job.attempts_placed,
-            version=job.version,
-            created_at=job.created_at,
-            started_at=job.started_at,
-            ended_at=job.ended_at,
-            attempts=tuple(attempts[job.id]),
-        )
-        for job in jobs
-    ]
+    return [_record(job, attempts[job.id]) for job in jobs]
+
+
+def _record(job: Job, attempts: Iterable[AttemptRecord]) -> JobRecord:
+    return JobRecord(
+        job_id=job.id,
+        organization_id=job.organization_id,
+        name=job.name,
+        spec=job.spec,
+        workdir_sha256=job.workdir_sha256,
+        state=job.state,
+        reason=job.reason,
+        detail=job.detail,
+        exit_code=job.exit_code,
+        unit=job.unit,
+        quantity_milli=job.quantity_milli,
+        price_limit_microusd_per_unit_hour=job.price_limit_microusd_per_unit_hour,
+        max_duration_seconds=job.max_duration_seconds,
+        attempts_placed=job.attempts_placed,
+        version=job.version,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        ended_at=job.ended_at,
+        attempts=tuple(attempts),
+    )
 
 
 def _attempts(session: Session, job_ids: Sequence[str]) -> dict[str, list[AttemptRecord]]:

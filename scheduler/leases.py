@@ -8,13 +8,14 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from infra.bulk import insert_rows, write_changes
 from infra.wakeups import after_commit
 from market.resources import Unit
 from scheduler.tables import Lease, LeaseGpu, Node
-from scheduler.tables.leases import WHOLE_GPU
+from scheduler.tables.leases import WHOLE_GPU_TEXT
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +55,20 @@ def grant(session: Session, nodes: dict[str, Node], grants: Sequence[Grant], now
     """
     if not grants:
         return
-    session.execute(insert(Lease), [_lease(item, now) for item in grants])
+    insert_rows(session, Lease, [_lease(item, now) for item in grants])
     held = [
-        {"lease_id": item.lease_id, "gpu_id": gpu_id, "slice": WHOLE_GPU} for item in grants for gpu_id in item.gpu_ids
+        {"lease_id": item.lease_id, "gpu_id": gpu_id, "slice": WHOLE_GPU_TEXT}
+        for item in grants
+        for gpu_id in item.gpu_ids
     ]
-    if held:
-        session.execute(insert(LeaseGpu), held)
+    insert_rows(session, LeaseGpu, held)
     for item in grants:
         node = nodes[item.node_id]
         node.cpu_free_milli -= item.cpu_milli
         node.memory_free_bytes -= item.memory_bytes
         node.disk_free_bytes -= item.disk_bytes
     desired_changed(session, [nodes[node_id] for node_id in {item.node_id for item in grants}])
-    session.flush()
+    write_changes(session)
 
 
 def extend(session: Session, lease: Lease, until: datetime) -> bool:
@@ -85,7 +87,7 @@ def release(session: Session, nodes: dict[str, Node], leases: Iterable[Lease], n
         return
     for lease in held:
         lease.released_at = now
-    session.flush()
+    write_changes(session)
     session.execute(
         update(LeaseGpu)
         .where(LeaseGpu.lease_id.in_([lease.id for lease in held]), LeaseGpu.released_at.is_(None))

@@ -13,7 +13,7 @@ from market.specs import JobSpec
 from scheduler import snapshots
 from scheduler.offers import OfferRecord, cheapest_first
 from scheduler.placement.rules import STANDING_RULES, in_words, price_in_words, sieve
-from scheduler.placement.snapshot import Books, Request
+from scheduler.placement.snapshot import Books, Request, Snapshot
 
 BEST_MAX = 10
 
@@ -34,6 +34,15 @@ class Plan:
     explanation: str
 
 
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The units of a job, and the most that one of them may cost an hour."""
+
+    unit: Unit
+    quantity_milli: int
+    price_limit_microusd_per_unit_hour: int
+
+
 def plan(session: Session, spec: JobSpec, organization_id: str) -> Plan:
     """The plan of one job. Raises NoOffer, with what each rule removed, when nothing matches and no price is named."""
     answer = plans(session, [(spec, organization_id)])[0]
@@ -50,6 +59,13 @@ def plans(session: Session, wanted: Sequence[tuple[JobSpec, str]]) -> list[Plan 
     """
     books = Books(snapshots.load(session))
     return [_plan(books, spec) for spec, _ in wanted]
+
+
+def limits(session: Session, specs: Sequence[JobSpec]) -> list[Limit | NoOffer]:
+    """What each job may cost an hour, from one look at the market: none where every job names its highest price."""
+    named = all(spec.budget.max_price is not None for spec in specs)
+    books = Books(Snapshot((), ()) if named else snapshots.load(session))
+    return [_limit(books, spec) for spec in specs]
 
 
 def request_of(spec: JobSpec, price_limit_microusd_per_unit_hour: int | None) -> Request:
@@ -77,10 +93,7 @@ def _plan(books: Books, spec: JobSpec) -> Plan | NoOffer:
     elif len(positions):
         limit = int(books.snapshot.price[positions].max())
     else:
-        return NoOffer(
-            f"no offer matches this job: {explanation}",
-            remedy="change its resources, or name budget.max_price to wait for an offer",
-        )
+        return _no_offer(explanation)
     most = window_hold_microusd(spec.quantity_milli, spec.max_duration * 1000, limit)
     unit = request.unit or Unit.CPU
     return Plan(
@@ -95,6 +108,24 @@ def _plan(books: Books, spec: JobSpec) -> Plan | NoOffer:
         explanation=f"no offer matches yet: {explanation}; it waits for one at {price_in_words(limit, unit)} or less"
         if explanation
         else "",
+    )
+
+
+def _limit(books: Books, spec: JobSpec) -> Limit | NoOffer:
+    request = request_of(spec, spec.budget.max_price)
+    unit = request.unit or Unit.CPU
+    if spec.budget.max_price is not None:
+        return Limit(unit, spec.quantity_milli, spec.budget.max_price)
+    found = sieve(books, request, STANDING_RULES)
+    if not found.suits.any():
+        return _no_offer(in_words(found.removed, len(books.snapshot.offers)))
+    return Limit(unit, spec.quantity_milli, int(books.snapshot.price[found.suits].max()))
+
+
+def _no_offer(explanation: str) -> NoOffer:
+    return NoOffer(
+        f"no offer matches this job: {explanation}",
+        remedy="change its resources, or name budget.max_price to wait for an offer",
     )
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import insert, select, text, tuple_
+from sqlalchemy import select, text, tuple_
 from sqlalchemy.orm import Session
 
+from infra.bulk import insert_rows, write_changes
 from infra.database import Database
 from infra.outbox import publish, wake
 from infra.telemetry import JOBS_LOOKED_AT, JOBS_PLACED, ROUND_SECONDS
@@ -136,9 +137,8 @@ def _apply(session: Session, jobs: dict[str, Job], decisions: Sequence[Decision]
     for decision in sound:
         _add(batch, jobs[decision.request.job_id], decision, now)
         changed(session, jobs[decision.request.job_id])
-    session.flush()
-    if batch.attempts:
-        session.execute(insert(Attempt), batch.attempts)
+    write_changes(session)
+    insert_rows(session, Attempt, batch.attempts)
     leases.grant(session, nodes, batch.grants, now)
     failpoint("scheduler.round.granted")
     publish(session, *batch.messages)

@@ -6,7 +6,7 @@ The order of locks everywhere: jobs by id, then nodes by id.
 from collections.abc import Collection
 from typing import NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from scheduler.tables import Attempt, Job, Lease
@@ -23,7 +23,7 @@ class Work(NamedTuple):
     lease: Lease
 
 
-def lock_jobs(session: Session, job_ids: Collection[str]) -> dict[str, Job]:
+def lock_jobs(session: Session, job_ids: Collection[str] | Select[str]) -> dict[str, Job]:
     """The rows of these jobs as they are now, locked in the order of their ids."""
     rows = session.scalars(
         select(Job)
@@ -39,7 +39,7 @@ def lock_attempts(session: Session, attempt_ids: Collection[str]) -> dict[str, W
     """These attempts, as they are once the rows of their jobs are locked; unknown ids are left out."""
     if not attempt_ids:
         return {}
-    jobs = lock_jobs(session, set(session.scalars(select(Attempt.job_id).where(Attempt.id.in_(attempt_ids)))))
+    jobs = lock_jobs(session, select(Attempt.job_id).where(Attempt.id.in_(attempt_ids)))
     rows = session.execute(
         select(Attempt, Lease)
         .join(Lease, Lease.attempt_id == Attempt.id)

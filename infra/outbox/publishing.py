@@ -1,5 +1,7 @@
 """Publishing: a message and its deliveries become rows of the caller's transaction."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -28,14 +30,20 @@ _PUBLISH = text(
         RETURNING 1
     )
     SELECT pg_notify(:channel, '') WHERE EXISTS (SELECT FROM delivery)
+    UNION ALL SELECT pg_notify(:wake_channel, task) FROM unnest(cast(:tasks AS text[])) AS task
     """
 )
 _WAKE = text("SELECT pg_notify(:channel, :task)")
 
 
-def publish(session: Session, *messages: Message) -> None:
-    """Tell every subscriber, if this transaction commits; the relay is notified at the commit."""
+def publish(session: Session, *messages: Message, wakes: Sequence[str] = ()) -> None:
+    """Tell every subscriber, if this transaction commits; the relay is notified at the commit.
+
+    wakes: tasks to `wake` in the same breath.
+    """
     if not messages:
+        for task in wakes:
+            wake(session, task)
         return
     kinds = [type(message).__name__ for message in messages]
     heard = [(kind, subscriber) for kind in sorted(set(kinds)) for subscriber in subscribers(kind)]
@@ -45,6 +53,8 @@ def publish(session: Session, *messages: Message) -> None:
         "heard_kinds": [kind for kind, _ in heard],
         "subscribers": [subscriber for _, subscriber in heard],
         "channel": OUTBOX_CHANNEL,
+        "wake_channel": WAKE_CHANNEL,
+        "tasks": list(wakes),
     }
     session.execute(_PUBLISH, values)
 

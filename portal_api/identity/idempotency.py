@@ -12,18 +12,19 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import Depends, Header
-from sqlalchemy import bindparam, delete, func, insert, select, tuple_
-from sqlalchemy.dialects.postgresql import ARRAY, BIGINT
+from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
+from infra.bulk import insert_rows
 from market.customer_api import IDEMPOTENCY_HEADER, IDEMPOTENT_REPLAY_HEADER
 from market.error_codes import Kind
 from market.errors import Conflict, InvalidInput
 from portal_api.identity.tables import IdempotencyKey
 
 KEPT_FOR = timedelta(hours=24)
-PRUNED_AT_ONCE_MAX = 100
+PRUNE_EVERY = timedelta(seconds=5)
+PRUNED_AT_ONCE_MAX = 1000
 KEY_MAX_CHARACTERS = 255
 
 
@@ -37,6 +38,26 @@ class IdempotencyKeyReused(InvalidInput):
 
 class IdempotencyKeyInFlight(Conflict):
     code = "idempotency_key_in_flight"
+
+
+_PRUNE = text(
+    """
+    DELETE FROM idempotency_keys WHERE (owner, route, key) IN (
+        SELECT owner, route, key FROM idempotency_keys WHERE created_at < :before LIMIT :limit FOR UPDATE SKIP LOCKED
+    )
+    """
+)
+# An answer that commits between the look and the lock is not seen; the key's uniqueness refuses the second one then.
+_CLAIM = text(
+    """
+    SELECT given.owner, given.route, given.key, pg_try_advisory_xact_lock(given.number) AS held,
+        known.body_sha256, known.status, known.answer
+    FROM unnest(cast(:owners AS text[]), cast(:routes AS text[]), cast(:keys AS text[]), cast(:numbers AS bigint[]))
+        AS given(owner, route, key, number)
+    LEFT JOIN idempotency_keys AS known
+        ON known.owner = given.owner AND known.route = given.route AND known.key = given.key
+    """
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,22 +125,20 @@ def claim(session: Session, intents: Sequence[Intent]) -> list[Answered | Except
 
     An intent that another one of the same list repeats is None for both; the caller does the first of them only.
     """
-    held = _try_locks(session, intents)
-    mine = [intent for intent in intents if held[intent.lock_number]]
-    rows = session.scalars(
-        select(IdempotencyKey).where(
-            tuple_(IdempotencyKey.owner, IdempotencyKey.route, IdempotencyKey.key).in_([item.name for item in mine])
-        )
-    )
-    known = {(row.owner, row.route, row.key): row for row in rows} if mine else {}
-    return [_verdict(intent, held[intent.lock_number], known.get(intent.name)) for intent in intents]
+    by_name = {intent.name: intent for intent in sorted(intents, key=lambda intent: intent.lock_number)}
+    owners, routes, keys = (list(column) for column in zip(*by_name, strict=True))
+    numbers = [intent.lock_number for intent in by_name.values()]
+    values = {"owners": owners, "routes": routes, "keys": keys, "numbers": numbers}
+    known = {(row.owner, row.route, row.key): row for row in session.execute(_CLAIM, values)}
+    return [_verdict(intent, known[intent.name]) for intent in intents]
 
 
 def remember(session: Session, answers: Sequence[tuple[Intent, Answered]], now: datetime) -> None:
     """Write the answers of fresh intents down, and forget some that are older than a day."""
     if answers:
-        session.execute(
-            insert(IdempotencyKey),
+        insert_rows(
+            session,
+            IdempotencyKey,
             [
                 {
                     "owner": intent.owner,
@@ -154,23 +173,32 @@ def same_body(first: Intent, second: Intent) -> None:
         raise _reused()
 
 
-def _try_locks(session: Session, intents: Sequence[Intent]) -> dict[int, bool]:
-    numbers = sorted({intent.lock_number for intent in intents})
-    wanted = func.unnest(bindparam("numbers", numbers, type_=ARRAY(BIGINT))).column_valued("number")
-    rows = session.execute(select(wanted, func.pg_try_advisory_xact_lock(wanted).label("held")))
-    return {row.number: row.held for row in rows}
-
-
-def _verdict(intent: Intent, held: bool, row: IdempotencyKey | None) -> Answered | Exception | None:
-    if not held:
+def _verdict(intent: Intent, row: Row[Any]) -> Answered | Exception | None:
+    if not row.held:
         return IdempotencyKeyInFlight(
             "a request with this key is being worked on", remedy="wait a moment, then send it again unchanged"
         )
-    if row is None:
+    if row.body_sha256 is None:
         return None
     if row.body_sha256 != intent.body_sha256:
         return _reused()
     return Answered(row.status, row.answer, replayed=True)
+
+
+class _Pace:
+    """When this process last looked for old keys."""
+
+    def __init__(self) -> None:
+        self._last: datetime | None = None
+
+    def due(self, now: datetime) -> bool:
+        if self._last is not None and abs(now - self._last) < PRUNE_EVERY:
+            return False
+        self._last = now
+        return True
+
+
+_pruned = _Pace()
 
 
 def _reused() -> IdempotencyKeyReused:
@@ -180,13 +208,5 @@ def _reused() -> IdempotencyKeyReused:
 
 
 def _prune(session: Session, now: datetime) -> None:
-    old = (
-        select(IdempotencyKey.owner, IdempotencyKey.route, IdempotencyKey.key)
-        .where(IdempotencyKey.created_at < now - KEPT_FOR)
-        .limit(PRUNED_AT_ONCE_MAX)
-        .with_for_update(skip_locked=True)
-    )
-    names = [tuple(row) for row in session.execute(old)]
-    if names:
-        columns = tuple_(IdempotencyKey.owner, IdempotencyKey.route, IdempotencyKey.key)
-        session.execute(delete(IdempotencyKey).where(columns.in_(names)))
+    if _pruned.due(now):
+        session.execute(_PRUNE, {"before": now - KEPT_FOR, "limit": PRUNED_AT_ONCE_MAX})

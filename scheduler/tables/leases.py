@@ -13,6 +13,8 @@ from scheduler.tables.columns import UNIT
 
 WHOLE_GPU: MultiRange[int] = MultiRange([Range(0, 1000)])
 """A slice is in thousandths of a GPU."""
+WHOLE_GPU_TEXT = "{[0,1000)}"
+"""The same as PostgreSQL writes it."""
 
 
 class Lease(Base):

@@ -50,7 +50,7 @@ def test_any_order_repetition_and_cutting_gives_the_same_sum(
     for start in range(0, len(readings), size):
         assert not books.report(*readings[start : start + size]).refused
     assert run_ms(books, placed.lease_id) == sum(lengths) * 1000
-    assert usage.durable_through(books.session, NODE) == {
+    assert usage.durable_through(books.session, [NODE])[NODE] == {
         stream.stream_id: length for stream, length in zip(streams, lengths, strict=True)
     }
 
@@ -63,7 +63,7 @@ def test_a_gap_stops_the_prefix_until_the_lost_reading_comes_again(books: Books)
     first, *later = stream.readings
     lost = later.pop(2)
     books.report(first, *later)
-    assert usage.durable_through(books.session, NODE) == {stream.stream_id: 3}
+    assert usage.durable_through(books.session, [NODE])[NODE] == {stream.stream_id: 3}
     assert run_ms(books, placed.lease_id) == 3000
     books.report(lost)
     assert run_ms(books, placed.lease_id) == 7000
@@ -202,5 +202,5 @@ def test_a_node_is_told_what_is_durable_of_streams_that_go_on_or_ended_lately(bo
         text("UPDATE reading_streams SET finished_at = now() - interval '2 hours' WHERE finished_at IS NOT NULL")
     )
     books.session.expire_all()
-    assert usage.durable_through(books.session, NODE) == ({} if finished else {stream.stream_id: 1})
-    assert usage.durable_through(books.session, "node_B") == {}
+    assert usage.durable_through(books.session, [NODE])[NODE] == ({} if finished else {stream.stream_id: 1})
+    assert usage.durable_through(books.session, ["node_B"]) == {"node_B": {}}

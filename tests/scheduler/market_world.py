@@ -16,7 +16,7 @@ from market.resources import GpuFacts, Inventory
 from market.signing import NodeKey
 from market.specs import parse_job_spec
 from market.states import Reason
-from scheduler import attempts, handlers, jobs, listening, nodes, providers, quotes, rounds, stops, sweep
+from scheduler import attempts, desired, handlers, jobs, listening, nodes, providers, quotes, rounds, stops, sweep
 from scheduler.jobs import JobRecord, NewJob
 from scheduler.nodes import Heartbeat
 from scheduler.tables import Attempt, Job, Lease, Node, Provider
@@ -132,6 +132,10 @@ class World:
     def newest(self, job_id: str) -> Attempt:
         newest = select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.number.desc()).limit(1)
         return self.session.scalars(newest.execution_options(populate_existing=True)).one()
+
+    def version(self, node_id: str) -> int:
+        """Of the node's desired state."""
+        return desired.desired_state(self.session, [node_id], self.clock.now())[node_id].version
 
     def lease(self, attempt_id: str) -> Lease:
         query = select(Lease).where(Lease.attempt_id == attempt_id).execution_options(populate_existing=True)

@@ -27,10 +27,10 @@ def test_a_job_runs_and_succeeds_and_its_lease_is_released_at_once(world: World)
     node = world.node(["NVIDIA H100"])
     job_id, attempt_id = world.running(resources={"gpu": 1})
     assert (world.record(job_id).state, world.record(job_id).started_at) == (JobState.RUNNING, world.clock.now())
-    version = desired.versions(world.session, [node.id])[node.id]
+    version = world.version(node.id)
     world.clock.advance(timedelta(seconds=90))
     assert world.report(attempt_id, "exited", Reason.SUCCEEDED, 0) == [attempt_id]
-    assert desired.versions(world.session, [node.id])[node.id] == version + 1
+    assert world.version(node.id) == version + 1
     record = world.record(job_id)
     assert (record.state, record.exit_code, record.ended_at) == (JobState.SUCCEEDED, 0, world.clock.now())
     assert world.row(job_id).used_ms == 90_000
@@ -131,10 +131,10 @@ def test_a_job_with_a_lease_is_stopped_through_its_node(world: World, started: b
     attempt_id = world.newest(job_id).id
     if started:
         world.report(attempt_id, "running")
-    version = desired.versions(world.session, [node.id])[node.id]
+    version = world.version(node.id)
     record = jobs.request_stop(world.session, ORGANIZATION, job_id, world.clock.now())
     assert (record.state, record.reason) == (JobState.STOPPING, Reason.STOPPING_BY_USER)
-    assert desired.versions(world.session, [node.id])[node.id] > version
+    assert world.version(node.id) > version
     wish = wished(world, attempt_id)
     assert wish is not None
     assert (wish.action, wish.stop_reason) == (Action.STOP, Reason.STOPPED_BY_USER)

@@ -38,12 +38,15 @@ def action(world: World, lease: Lease) -> Action:
 
 def test_a_lease_is_extended_only_forward_and_its_node_is_told(world: World) -> None:
     job_id, attempt_id, lease = leased(world)
-    until, version = lease.held_until, desired.versions(world.session, [lease.node_id])[lease.node_id]
+    until, version = (
+        lease.held_until,
+        world.version(lease.node_id),
+    )
     later = until + timedelta(seconds=900)
     for message_until, held in ((later, later), (later, later), (until, later)):
         funded(world, job_id, lease, message_until)
         assert world.lease(attempt_id).held_until == held
-    assert desired.versions(world.session, [lease.node_id])[lease.node_id] == version + 1
+    assert world.version(lease.node_id) == version + 1
 
 
 def test_nothing_extends_a_lease_that_has_ended(world: World) -> None:
@@ -72,10 +75,10 @@ def test_when_funding_is_refused_the_job_runs_on_what_is_paid_and_is_then_stoppe
     assert (world.record(job_id).state, action(world, lease)) == (JobState.RUNNING, Action.RUN)
     assert "balance_exhausted" in world.record(job_id).detail
     world.clock.advance(timedelta(seconds=900 - 20))
-    version = desired.versions(world.session, [lease.node_id])[lease.node_id]
+    version = world.version(lease.node_id)
     assert stops.ask_due(world.session, world.clock.now()) == 1
     assert stops.ask_due(world.session, world.clock.now()) == 0
-    assert desired.versions(world.session, [lease.node_id])[lease.node_id] == version + 1
+    assert world.version(lease.node_id) == version + 1
     assert (world.record(job_id).state, action(world, lease)) == (JobState.STOPPING, Action.STOP)
     world.report(attempt_id, "exited", Reason.STOPPED_BALANCE_EXHAUSTED)
     assert world.record(job_id).reason is Reason.STOPPED_BALANCE_EXHAUSTED
