@@ -65,7 +65,7 @@ class Endings:
         )
         count(self._session, ATTEMPTS_ENDED.labels(state.value, reason.value))
         if attempt.number == job.attempts_placed:
-            self._move_on(job, attempt)
+            self.move_on(job, attempt)
 
     def job(self, job: Job, state: JobState, reason: Reason, *, exit_code: int | None = None, detail: str = "") -> None:
         """End a job that has no live attempt."""
@@ -100,7 +100,8 @@ class Endings:
         write_changes(self._session)
         publish(self._session, *self._messages, wakes=[PLACE] if self._nodes else [])
 
-    def _move_on(self, job: Job, attempt: Attempt) -> None:
+    def move_on(self, job: Job, attempt: Attempt) -> None:
+        """Take a job whose newest attempt has ended to where that leads: its end, or another attempt."""
         remaining_seconds = remaining_ms(job) // 1000
         stopping = job.state is JobState.STOPPING
         following = next_step(

@@ -4,14 +4,16 @@ import contextlib
 from functools import partial
 
 import redis
+import structlog
 
 from infra.bus.tasks import PLACE_QUEUE, task
 from infra.ground import ground
-from scheduler import rounds, stops, supply, sweep
+from scheduler import reconcile, rounds, stops, supply, sweep
 from scheduler.waking import PLACE
 from scheduler.work import BATCH_MAX
 
 SWEEP = "scheduler.sweep"
+log = structlog.get_logger(__name__)
 PASSES_MAX = 20
 
 
@@ -47,3 +49,13 @@ def follow_supply() -> None:
     base = ground()
     with base.database.transaction() as session:
         supply.follow(session, base.clock.now())
+
+
+@task("scheduler.reconcile", every=60)
+def reconcile_rows() -> None:
+    """Compare what must agree, and mend it."""
+    base = ground()
+    with base.database.transaction() as session:
+        found = reconcile.reconcile(session, base.clock.now())
+    for disagreement in found:
+        log.error("rows_disagree", found=disagreement)
