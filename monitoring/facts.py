@@ -15,8 +15,9 @@ from monitoring.measures import ROWS_MAX, Dimension, Question, Report, Row
 STATEMENT_TIMEOUT_MS = 20_000
 
 # The model of a lease: of its GPUs, which are all of one offer; a lease without any is of CPUs.
-_MODEL = """coalesce((SELECT min(gpus.model) FROM lease_gpus JOIN gpus ON gpus.id = lease_gpus.gpu_id
-    WHERE lease_gpus.lease_id = {lease}), 'CPU')"""
+_MODEL = "coalesce(gpus.model, 'CPU')"
+_WITH_GPU = """LEFT JOIN gpus ON gpus.id = (
+    SELECT gpu_id FROM lease_gpus WHERE lease_gpus.lease_id = {lease} LIMIT 1)"""
 
 _GMV = """
     SELECT {keys}
@@ -28,6 +29,7 @@ _GMV = """
     FROM (
         SELECT lines.*, lines.captured_at AS at, {model} AS model
         FROM usage_lines AS lines JOIN metered_leases AS metered ON metered.lease_id = lines.lease_id
+        {with_gpu}
         WHERE lines.captured_at >= :since AND lines.captured_at < :until AND metered.simulated = :simulated
     ) AS lines
     {group}
@@ -39,6 +41,7 @@ _LEASED = """
         least(coalesce(attempts.ended_at, leases.released_at, :until), :until) AS until_at,
         leases.unit, {model} AS model, attempts.provider_id, leases.quantity_milli
     FROM leases JOIN attempts ON attempts.id = leases.attempt_id
+    {with_gpu}
     WHERE leases.granted_at < :until AND (leases.released_at IS NULL OR leases.released_at > :since)
         AND leases.simulated = :simulated
 """
@@ -71,6 +74,7 @@ _QUEUE_WAIT = """
         SELECT attempts.placed_at AS at, attempts.provider_id, jobs.organization_id, {model} AS model,
             floor(extract(epoch FROM attempts.placed_at - jobs.created_at) * 1000)::bigint AS wait_ms
         FROM attempts JOIN jobs ON jobs.id = attempts.job_id JOIN leases ON leases.attempt_id = attempts.id
+        {with_gpu}
         WHERE attempts.number = 1 AND attempts.placed_at >= :since AND attempts.placed_at < :until
             AND leases.simulated = :simulated
     ) AS waits
@@ -87,6 +91,7 @@ _OUTCOMES = """
         FROM jobs
         LEFT JOIN attempts ON attempts.job_id = jobs.id AND attempts.number = jobs.attempts_placed
         LEFT JOIN leases ON leases.attempt_id = attempts.id
+        {with_gpu}
         WHERE jobs.ended_at >= :since AND jobs.ended_at < :until
             AND coalesce(leases.simulated, jobs.simulated) = :simulated
     ) AS ended
@@ -105,6 +110,8 @@ _KEYS = {
 def load(session: Session, question: Question) -> dict[str, list[Row]]:
     """The rows of a question by the name of their set. Raises TooLarge for more than ROWS_MAX of them."""
     session.execute(text(f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}"))
+    # Compiling such a statement takes longer than running it.
+    session.execute(text("SET LOCAL jit = off"))
     match question.report:
         case Report.GMV:
             return {"lines": _rows(session, question, _GMV.format(**_parts(question, "lines.lease_id")))}
@@ -124,7 +131,9 @@ def _unit_time(question: Question, held: str) -> str:
     unit = "hour" if Dimension.HOUR in question.by else "day"
     first = f"date_trunc('{unit}', greatest(held.from_at, :since), 'UTC')" if question.step else ":since"
     parts = _parts(question, "leases.id", "unit")
-    return _UNIT_TIME.format(held=held.format(model=parts.pop("model")), first=first, **parts)
+    return _UNIT_TIME.format(
+        held=held.format(model=parts.pop("model"), with_gpu=parts.pop("with_gpu")), first=first, **parts
+    )
 
 
 def _parts(question: Question, lease: str, *always: str) -> dict[str, str]:
@@ -133,8 +142,13 @@ def _parts(question: Question, lease: str, *always: str) -> dict[str, str]:
     positions = [str(place) for place in range(1, len(keys) + len(always) + 1)]
     group = f"GROUP BY {', '.join(positions)}" if positions else "HAVING count(*) > 0"
     # Asked for only where it is wanted: it is a look-up for every lease.
-    model = _MODEL.format(lease=lease) if Dimension.MODEL in question.by else "''"
-    return {"keys": " ".join(keys), "group": group, "model": model}
+    by_model = Dimension.MODEL in question.by
+    return {
+        "keys": " ".join(keys),
+        "group": group,
+        "model": _MODEL if by_model else "''",
+        "with_gpu": _WITH_GPU.format(lease=lease) if by_model else "",
+    }
 
 
 def _rows(session: Session, question: Question, statement: str) -> list[Row]:

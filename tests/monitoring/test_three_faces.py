@@ -129,3 +129,11 @@ def test_only_operators_are_told(served: ServedPortal) -> None:
     for path in ("analytics/gmv", "metrics", "jobs/job_x/trace"):
         assert httpx.get(f"{served.url}/ops/v1/{path}").status_code == 401
     assert httpx.post(f"{served.url}/ops/graphql", json={"query": "{ __typename }"}).status_code == 401
+    httpx.get(f"{served.url}/no/such/job_y")
+    scraped = httpx.get(f"{served.url}/ops/v1/metrics", headers=served.headers, timeout=60).text
+    (requests,) = [
+        f for f in text_string_to_metric_families(scraped) if f.name == "gridbay_http_request_duration_seconds"
+    ]
+    seen = {(s.labels["route"], s.labels["status"]) for s in requests.samples}
+    assert {("/ops/v1/jobs/{job_id}/trace", "401"), ("unmatched", "404"), ("/ops/graphql", "401")} <= seen
+    assert "job_x" not in scraped and "job_y" not in scraped, "what people ask for is no label"
