@@ -95,7 +95,7 @@ def _capture(session: Session, leases: Sequence[MeteredLeaseRow], now: datetime,
                 messages.append(_captured(lease, line_id))
                 lease.metered_ms = outcome.line.to_ms
                 lease.charged_microusd += outcome.line.amount_microusd
-        if lease.ended_at is not None and len(settled) == len(of_lease):
+        if lease.ended_at is not None and lease.settled_at is None and len(settled) == len(of_lease):
             lease.settled_at = now
         if settled:
             after_commit(session, f"job:{lease.job_id}", f"organization:{lease.organization_id}")

@@ -63,7 +63,7 @@ class Agent:
 
     def __init__(self, url: str, key: NodeKey, node: dict[str, Any], run_seconds: float) -> None:
         headers = {"Authorization": f"Bearer {node['token']}"}
-        self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=20)
+        self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=30)
         self._key, self.node_id, self._run_seconds = key, str(node["node_id"]), run_seconds
         self.runs: dict[str, Run] = {}
         self.starts: Counter[str] = Counter()
@@ -94,7 +94,7 @@ class Agent:
     async def _poll(self) -> None:
         seen = 0
         while True:
-            body = {"boot_id": self.boot_id, "seen_version": seen, "wait_seconds": 5, "pool": "ready"}
+            body = {"boot_id": self.boot_id, "seen_version": seen, "wait_seconds": 20, "pool": "ready"}
             answer = await self._ask("/agent/v1/poll", json=body)
             if answer is None:
                 continue

@@ -1,6 +1,5 @@
 """Private engines and one control plane for the whole run; each test gets a market of its own on it."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -14,13 +13,6 @@ from infra.database import Database
 from infra.embedded.ports import free_port
 from infra.embedded.postgres import Postgres
 from infra.embedded.valkey import Valkey
-
-SOAK = bool(os.environ.get("GRIDBAY_SOAK"))
-
-
-def size(ci: int, soak: int) -> int:
-    """How often a fault is done: a few times in CI, the full number in `make soak`."""
-    return soak if SOAK else ci
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -105,10 +106,8 @@ class Part:
     def _end_group(self) -> None:
         if self.process is None:
             return
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait(STOP_SECONDS)
 
 
@@ -133,7 +132,7 @@ class ControlPlane:
             "STORAGE_PUBLIC_URL": "http://127.0.0.1:9",
             "SECRET_KEY_FILE": str(key),
             "BIND": self.bind,
-            "LONG_POLL_SECONDS": "5",
+            "LONG_POLL_SECONDS": "20",
             "WORKER_POOL": "threads",
             "WORKER_CONCURRENCY": "4",
             "LOG_LEVEL": "WARNING",

@@ -1,4 +1,4 @@
-"""One test's market: an organization with money, nodes that work, a journal; and what must be true of all rows after."""
+"""One test's market: an organization with money, nodes that work, a journal; and what must hold of the rows after."""
 
 import asyncio
 from collections import Counter

@@ -8,9 +8,9 @@ import httpx
 import psycopg
 import pytest
 import redis
-from conftest import size
 from plane import ControlPlane
 from scene import Scene
+from soak_size import size
 
 PLACED_SECONDS, SERVING_SECONDS = 30.0, 5.0
 ROUNDS = size(2, 60)
@@ -40,7 +40,7 @@ def test_what_was_acknowledged_outlives_postgresql(plane: ControlPlane, scene: C
     market = scene()
     for _ in range(ROUNDS):
         load = market.run(market.journal.submit(20, at_once=10))
-        plane.until(lambda: len(market.journal.job_ids) % 20 > 5 or load.done(), 30, "some jobs")
+        plane.until(lambda load=load: len(market.journal.job_ids) % 20 > 5 or load.done(), 30, "some jobs")
         plane.database.kill()
         plane.database.start()
         assert _served_after(plane, market) <= SERVING_SECONDS

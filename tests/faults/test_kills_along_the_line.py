@@ -6,9 +6,9 @@ In CI a process meets all its points in one run, a few kills each; in `make soak
 from collections.abc import Callable
 
 import pytest
-from conftest import SOAK, size
 from plane import ControlPlane, comma
 from scene import Scene
+from soak_size import SOAK, size
 
 KILLS = size(1, 200)
 JOBS_AT_ONCE = 12
@@ -46,8 +46,9 @@ def test_nothing_is_lost_and_nothing_is_done_twice(
 
     while not killed_enough():
         market.tended(market.journal.submit(JOBS_AT_ONCE))
-        ended = market.open_jobs
-        plane.until(lambda: killed_enough() or ended() < JOBS_AT_ONCE // 2, 120, "the end of some jobs, or a kill")
+        plane.until(
+            lambda: killed_enough() or market.open_jobs() < JOBS_AT_ONCE // 2, 120, "the end of some jobs, or a kill"
+        )
     plane.calm()
     market.settle()
     market.check()

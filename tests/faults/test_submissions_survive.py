@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import httpx
 import pytest
-from conftest import size
 from httpx_sse import aconnect_sse
 from plane import ControlPlane
 from scene import Scene
+from soak_size import size
 
 KILLS = size(2, 200)
 JOBS = size(24, 1200)
