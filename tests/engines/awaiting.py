@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-SECONDS_MAX = 30.0
+SECONDS_MAX = 60.0
 LOOK_SECONDS = 0.02
 
 

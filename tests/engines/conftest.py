@@ -60,9 +60,9 @@ def moto_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def s3_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """What GRIDBAY_STORAGE_URL would say: the S3 of the environment, or moto; a folder of our own, emptied at the end."""
-    given = os.environ.get("GRIDBAY_TEST_S3_URL") or f"s3://{BUCKET}?endpoint={request.getfixturevalue('moto_url')}"
-    place, _, options = given.partition("?")
+    """What GRIDBAY_STORAGE_URL would say: the environment's S3, or moto; a folder of our own, emptied at the end."""
+    server = os.environ.get("GRIDBAY_TEST_S3_URL") or f"s3://{BUCKET}?endpoint={request.getfixturevalue('moto_url')}"
+    place, _, options = server.partition("?")
     url = f"{place.rstrip('/')}/{new_prefix()}?{options}"
     yield url
     parts, chosen = urlsplit(url), parse_qs(options)

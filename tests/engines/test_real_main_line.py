@@ -1,4 +1,4 @@
-"""The whole line on real servers: `gridbay up` with PostgreSQL, RabbitMQ, Redis and S3 by URL, from submit to receipt."""
+"""The whole line, from submit to receipt: `gridbay up` with PostgreSQL, RabbitMQ, Redis and S3 by URL."""
 
 import json
 import signal
