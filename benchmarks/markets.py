@@ -24,7 +24,7 @@ Found = TypeVar("Found")
 WAIT_SECONDS = 120.0
 LOOK_SECONDS = 0.05
 DEPOSIT_MICROUSD = 1_000_000_000
-BROKER_VARIABLE, BUS_VARIABLE = "BENCH_BROKER_URL", "BENCH_USAGE_BUS_URL"
+BROKER_VARIABLE = "BENCH_BROKER_URL"
 CONTROL_PLANE_TREE = "benchmarks.markets:control_plane"
 
 
@@ -43,8 +43,8 @@ class BenchMarket:
 def control_plane(state: MarketState, ports: Mapping[str, int], *, with_agent: bool) -> Tree:
     """The children of a market as `gridbay up` has them, but for the broker and the bus where the variables say so."""
     tree = market(state, ports, with_agent=with_agent)
-    names = {"GRIDBAY_BROKER_URL": BROKER_VARIABLE, "GRIDBAY_USAGE_BUS_URL": BUS_VARIABLE}
-    other = {name: os.environ[variable] for name, variable in names.items() if os.environ.get(variable)}
+    url = os.environ.get(BROKER_VARIABLE)
+    other = {"GRIDBAY_BROKER_URL": url, "GRIDBAY_USAGE_BUS_URL": url} if url else {}
     children = (
         replace(child, env={**child.env, **other}) if "GRIDBAY_BROKER_URL" in child.env else child
         for child in tree.children
@@ -53,19 +53,37 @@ def control_plane(state: MarketState, ports: Mapping[str, int], *, with_agent: b
 
 
 @contextmanager
-def running(*, with_agent: bool, deposit_microusd: int = DEPOSIT_MICROUSD) -> Iterator[BenchMarket]:
-    """A market on a fresh folder with money to spend. Enter it in the main thread."""
+def running(*, with_agent: bool, broker_url: str | None = None) -> Iterator[BenchMarket]:
+    """A market on a fresh folder with money to spend. Enter it in the main thread.
+
+    broker_url: of a broker and usage bus to use instead of the market's own Valkey.
+    """
     # Told to stop, it still cleans up.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     with tempfile.TemporaryDirectory(prefix="gridbay-bench-") as home:
         state = Path(home) / "market"
-        with start_in_background(state, with_agent=with_agent, tree=CONTROL_PLANE_TREE) as process:
+        with _other_broker(broker_url):
+            process = start_in_background(state, with_agent=with_agent, tree=CONTROL_PLANE_TREE)
+        with process:
             facts = process.wait_ready(WAIT_SECONDS)
             known = json.loads(facts.credentials_file.read_text())
             with Gridbay(facts.public_url, known["customer_token"]) as sdk:
-                _fund(sdk, state, deposit_microusd)
+                _fund(sdk, state, DEPOSIT_MICROUSD)
                 address = facts.public_url.removeprefix("http://")
                 yield BenchMarket(process.pid, state, address, known["customer_token"], known["join_token"], sdk)
+
+
+@contextmanager
+def _other_broker(url: str | None) -> Iterator[None]:
+    """What `control_plane` finds in the environment of the market that is being started."""
+    if url is None:
+        yield
+        return
+    os.environ[BROKER_VARIABLE] = url
+    try:
+        yield
+    finally:
+        del os.environ[BROKER_VARIABLE]
 
 
 def until(look: Callable[[], Found | None], seconds: float = WAIT_SECONDS) -> Found:

@@ -1,0 +1,55 @@
+"""The same minder and sandbox without Ray and without a market: what a job costs that nobody sells."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from provider_agent.minder import control, layout, orders
+from provider_agent.minder.orders import Order
+from provider_agent.sandbox.choice import SandboxConfig, choose
+from provider_agent.sandbox.port import MEBIBYTE, Limits, Request, Sandbox
+
+UID_FIRST = 300_000
+"""Beyond the users of the market's own agent."""
+DEADLINE_SECONDS = 60.0
+LOOK_SECONDS = 0.0005
+
+
+class BareLauncher:
+    """Runs commands one after the other, each in a folder of its own."""
+
+    def __init__(self, sandbox: Sandbox, folder: Path) -> None:
+        self._sandbox, self._folder = sandbox, folder
+        self._count = 0
+
+    def run(self, command: str) -> float:
+        """Milliseconds from nothing to the return code on disk."""
+        self._count += 1
+        attempt = self._folder / f"bare-{self._count}"
+        workdir = attempt / "work"
+        began = time.monotonic_ns()
+        workdir.mkdir(parents=True)
+        limits = Limits(cpus=1, memory_bytes=512 * MEBIBYTE)
+        request = Request(attempt.name, ("bash", "-c", command), workdir, slot=0, limits=limits)
+        order = Order(attempt_id=attempt.name, command=self._sandbox.prepare(request), workdir=workdir, slot=0)
+        try:
+            orders.write_order(attempt, order, layout.boottime_ns() + round(DEADLINE_SECONDS * 1e9))
+            control.launch(attempt)
+            while (outcome := control.outcome(attempt)) is None:
+                time.sleep(LOOK_SECONDS)
+            ended = time.monotonic_ns()
+            if outcome.exit_code != 0:
+                raise RuntimeError(f"the bare launch ended with {outcome.exit_code}: {outcome.detail}")
+        finally:
+            control.kill(attempt)
+            self._sandbox.clean_up(order)
+        return (ended - began) / 1e6
+
+
+@contextmanager
+def bare_launcher(folder: Path, job_environment: Path | None) -> Iterator[BareLauncher]:
+    """With the sandbox that the market's agent would choose on this machine."""
+    folder.mkdir()
+    config = SandboxConfig(job_environment, uid_first=UID_FIRST, stage=Path("/run/gridbay-bench-stage"))
+    yield BareLauncher(choose(config, folder, allow_plain=True).sandbox, folder)
