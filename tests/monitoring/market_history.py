@@ -130,14 +130,28 @@ class History:
             ended_at=None if ended is None else self.at(ended),
         )
 
-    def _lease(self, job_id: str, node: Node, placed: float, ended: float | None, milli: int, reason: Reason) -> None:
+    def retry(self, job_id: str, node_id: str, placed: float, number: int = 2) -> None:
+        """A further attempt at a job that was placed before."""
+        self._lease(job_id, self.session.get_one(Node, node_id), placed, None, 1000, Reason.RUNNING, number)
+
+    def _lease(
+        self,
+        job_id: str,
+        node: Node,
+        placed: float,
+        ended: float | None,
+        milli: int,
+        reason: Reason,
+        number: int = 1,
+    ) -> None:
+        name = job_id if number == 1 else f"{job_id}_{number}"
         over = None if ended is None else self.at(ended)
         gpus = self.session.query(Gpu).filter_by(node_id=node.id).order_by(Gpu.id).limit(milli // 1000).all()
         self.session.add(
             Attempt(
-                id=f"att_{job_id}",
+                id=f"att_{name}",
                 job_id=job_id,
-                number=1,
+                number=number,
                 node_id=node.id,
                 provider_id=node.provider_id,
                 price_microusd_per_unit_hour=1,
@@ -150,8 +164,8 @@ class History:
         self.session.flush()
         self.session.add(
             Lease(
-                id=f"lease_{job_id}",
-                attempt_id=f"att_{job_id}",
+                id=f"lease_{name}",
+                attempt_id=f"att_{name}",
                 job_id=job_id,
                 node_id=node.id,
                 cpu_milli=1000,
@@ -168,7 +182,7 @@ class History:
         )
         self.session.flush()
         for gpu in gpus:
-            self.session.add(LeaseGpu(lease_id=f"lease_{job_id}", gpu_id=gpu.id, slice=WHOLE_GPU, released_at=over))
+            self.session.add(LeaseGpu(lease_id=f"lease_{name}", gpu_id=gpu.id, slice=WHOLE_GPU, released_at=over))
         self.session.flush()
 
     def _line(

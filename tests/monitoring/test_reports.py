@@ -105,7 +105,8 @@ def test_queue_wait_is_to_the_first_placement(session: Session) -> None:
     past = History(session)
     node = past.node("prv_a")
     for wait in range(1, 101):
-        past.job("org_a", submitted=0, node_id=node, placed=wait, ended=1000)
+        job_id = past.job("org_a", submitted=0, node_id=node, placed=wait, ended=1000)
+    past.retry(job_id, node, placed=2000)
     past.job("org_a", submitted=0)
     (row,) = ask(session, Report.QUEUE_WAIT)
     assert (row["jobs"], row["wait_p50_ms"], row["wait_p90_ms"], row["wait_p99_ms"]) == (100, 50_000, 90_000, 99_000)
