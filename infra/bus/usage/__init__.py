@@ -1,4 +1,4 @@
-"""The usage bus: carries verified reports from the portal to billing's consumer, at least once. One port, two engines."""
+"""The usage bus: carries verified reports from the portal to billing's consumer. One port, two engines."""
 
 from infra.bus.usage.port import BusUnavailable, HandleLater, UsageBus, UsageMessage
 from infra.settings import Settings

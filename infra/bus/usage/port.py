@@ -1,4 +1,4 @@
-"""What billing needs of a usage bus: everything that was taken arrives, at least once, and nothing goes round for ever."""
+"""What billing needs of a usage bus: what was taken arrives, at least once, and nothing goes round for ever."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
