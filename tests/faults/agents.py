@@ -62,9 +62,9 @@ class Agent:
     """One node. runs: every attempt it ever ran, by id; starts: how often each job was started here."""
 
     def __init__(self, url: str, key: NodeKey, node: dict[str, Any], run_seconds: float) -> None:
-        headers = {"Authorization": f"Bearer {node['token']}"}
-        self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=30)
-        self._key, self.node_id, self._run_seconds = key, str(node["node_id"]), run_seconds
+        self.url, self.headers = url, {"Authorization": f"Bearer {node['token']}"}
+        self._http = httpx.AsyncClient(base_url=url, headers=self.headers, timeout=30)
+        self.key, self.node_id, self._run_seconds = key, str(node["node_id"]), run_seconds
         self.runs: dict[str, Run] = {}
         self.starts: Counter[str] = Counter()
         self.boot_id = "boot"
@@ -141,7 +141,7 @@ class Agent:
             report = {"node_id": self.node_id, "sent_at_ms": 0, "statuses": statuses, "readings": readings}
             body = canonical_json(report)
             told = {run.attempt_id: run.ended for run in due}
-            headers = {SIGNATURE_HEADER: self._key.sign(REPORT_TAG, body)}
+            headers = {SIGNATURE_HEADER: self.key.sign(REPORT_TAG, body)}
             answer = await self._ask("/agent/v1/reports", content=body, headers=headers)
             if answer is None:
                 continue
