@@ -1,10 +1,11 @@
-"""The portal's pulse: notes every few seconds that polls are taken; the sweep tells a deaf portal from lost nodes by it.
+"""The portal's pulse: notes every few seconds that polls are taken; the sweep tells a deaf portal from lost nodes so.
 
 A poll of nobody goes the way of every other: only what came back from there proves that nodes can be heard.
 """
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -40,8 +41,7 @@ class PortalPulse:
             try:
                 with suppress(NotFound):
                     await self._polls.submit(NOBODY)
-                now = self._clock.now()
-                await self._threads.transact(lambda session, at=now: listening.note(session, at))
+                await self._threads.transact(partial(listening.note, now=self._clock.now()))
             except (MarketError, SQLAlchemyError) as error:
                 log.info("pulse_missed", error=f"{type(error).__name__}: {error}")
             await asyncio.sleep(listening.NOTE_SECONDS)

@@ -8,7 +8,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
-NAMED = re.compile(r"`((?:market|infra|scheduler|billing|monitoring|portal_api|provider_agent|gridbay)/[\w/]*(?:\.py|/))`")
+NAMED = re.compile(
+    r"`((?:market|infra|scheduler|billing|monitoring|portal_api|provider_agent|gridbay)/[\w/]*(?:\.py|/))`"
+)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

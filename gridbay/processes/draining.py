@@ -48,6 +48,8 @@ gasgi.ASGIProtocol = Connection
 class DrainingWorker(gasgi.ASGIWorker):  # type: ignore[misc]
     """At SIGTERM: accept nothing more, have the application answer who waits, close what idles, finish the rest."""
 
+    alive: bool
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.connections: set[Connection] = set()

@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def _credentials(base: Ground, path: Path) -> None:
-    """Make the local identities, once a database; the file comes before the commit: none is without its credential."""
+    """Make the local identities, once a database; the file comes first: none is left without its credential."""
     with base.database.transaction() as session:
         if path.exists() and session.scalar(select(Organization.id).limit(1)) is not None:
             return

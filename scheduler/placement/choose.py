@@ -42,7 +42,7 @@ def choose(snapshot: Snapshot, requests: Sequence[Request], seed: str) -> Choice
     decisions: list[Decision] = []
     unplaced: list[Unplaced] = []
     # What is free only shrinks within a round: a shape that found nothing finds nothing later in it.
-    hopeless: dict[tuple[object, ...], Mapping[str, int]] = {}
+    hopeless: dict[Request, Mapping[str, int]] = {}
     for request in requests:
         removed = hopeless.get(request.shape)
         if removed is None:

@@ -83,6 +83,9 @@ RIGHTS: dict[str, Right] = {
     "put_log": Right(AGENTS, b"log", owned=True, query="?offset=0"),
     "declare_outputs": Right(AGENTS, {"files": []}, owned=True),
     "get_overview": Right(frozenset({"operator"})),
+    "get_metrics": Right(frozenset({"operator"})),
+    "get_report": Right(frozenset({"operator"})),
+    "get_job_trace": Right(frozenset({"operator"})),
     "get_ledger": Right(frozenset({"operator"})),
     "close_epoch": Right(frozenset({"operator"})),
     "get_epoch": Right(frozenset({"operator"})),
@@ -157,6 +160,7 @@ async def _cast(world: PortalWorld) -> Cast:
         "name": "MINE",
         "node_id": agent.node_id,
         "epoch": "1",
+        "report": "gmv",
     }
     return Cast(callers, names, join_body(NodeKey.generate(), join_token))
 
@@ -178,7 +182,7 @@ def _missing(names: Mapping[str, str]) -> dict[str, str]:
 
 def _without(text: str, names: Mapping[str, str]) -> str:
     for name, value in names.items():
-        text = text.replace(value, f"<{name}>") if name not in ("epoch",) else text
+        text = text.replace(value, f"<{name}>") if name not in ("epoch", "report") else text
     # Each request has a number of its own.
     return re.sub(r"req_\w{26}", "<request>", text)
 
