@@ -103,6 +103,11 @@ class Line:
                 if table.name != "outbox_deliveries"
             }
 
+    def errors(self) -> list[str]:
+        """What handlers failed with."""
+        with self.database.read() as session:
+            return list(session.scalars(text("SELECT error FROM outbox_deliveries WHERE error IS NOT NULL")))
+
     def bill(self) -> list[tuple[object, ...]]:
         """What became of each job, without what differs between two runs: ids and moments."""
         query = """
@@ -147,6 +152,7 @@ def test_every_message_five_times_shuffled_and_a_day_late_changes_not_a_byte(dat
     for seed in SEEDS:
         line.repeat(random.Random(seed))
         assert line.rows() == before
+        assert line.errors() == [], "nor is anything left to the database to refuse"
     assert [row[1:4] for row in line.bill()] == [
         ("failed", "failed:exit_code", 2),
         ("failed", "failed:exit_code", 1),
