@@ -16,7 +16,7 @@ from infra.bulk import insert_rows, values_of, write_changes
 from infra.outbox import NotReady, publish
 from infra.settings import Settings, settings
 from infra.wakeups import after_commit
-from market.errors import FieldError, InsufficientFunds, InvalidInput
+from market.errors import FieldError, InsufficientFunds, InvalidInput, MarketError
 from market.messages import FundingRefused, JobFunded
 from market.money import format_usdc
 from market.resources import Unit
@@ -44,29 +44,42 @@ class FundedWindow:
 
 def open_job(session: Session, terms: JobTerms, now: datetime, config: Settings | None = None) -> FundedWindow:
     """Store a job's limits and hold its first window. Raises InsufficientFunds."""
-    return open_jobs(session, [terms], now, config)[0]
+    opened = open_jobs(session, [terms], now, config)[0]
+    if isinstance(opened, MarketError):
+        raise opened
+    return opened
 
 
 def open_jobs(
     session: Session, jobs: Sequence[JobTerms], now: datetime, config: Settings | None = None
-) -> list[FundedWindow]:
-    """As open_job, for all or none of them."""
+) -> list[FundedWindow | MarketError]:
+    """As open_job for each in turn; the refusal of one that cannot be funded, and the others are as if it never was."""
+    if not jobs:
+        return []
     window_seconds = (config or settings()).window_seconds
-    balances = _lock_organizations(session, [job.organization_id for job in jobs])
+    # Refusing somebody without money leaves no account behind.
+    known = ledger.lock_known(session, _accounts_of([job.organization_id for job in jobs]))
+    balances = {accounts.available(job.organization_id): 0 for job in jobs} | known
     terms: list[JobTermsRow] = []
     opened: list[HoldRow] = []
+    outcomes: list[FundedWindow | MarketError] = []
     for job in jobs:
         account = accounts.available(job.organization_id)
         row = _terms_row(job, now)
         limits = Limits(window_seconds, job.max_duration_seconds, job.max_total_microusd, balances[account])
-        hold = holds.open_hold(row, 1, 0, _require_first(_rate(row), limits), now)
+        try:
+            hold = holds.open_hold(row, 1, 0, _require_first(_rate(row), limits), now)
+        except MarketError as refusal:
+            outcomes.append(refusal)
+            continue
         balances[account] -= hold.amount_microusd
         terms.append(row)
         opened.append(hold)
+        outcomes.append(FundedWindow(hold.seconds, hold.amount_microusd))
     insert_rows(session, JobTermsRow, [values_of(row) for row in terms])
     insert_rows(session, HoldRow, [values_of(hold) for hold in opened])
-    ledger.post(session, [holds.opening(hold) for hold in opened], locked=balances)
-    return [FundedWindow(hold.seconds, hold.amount_microusd) for hold in opened]
+    ledger.post(session, [holds.opening(hold) for hold in opened], locked=known)
+    return outcomes
 
 
 def requeue(
@@ -188,8 +201,11 @@ def _rate(terms: JobTermsRow) -> Rate:
 
 
 def _lock_organizations(session: Session, organization_ids: Sequence[str]) -> dict[str, int]:
-    names = [name(owner) for owner in organization_ids for name in (accounts.available, accounts.held)]
-    return ledger.lock(session, names)
+    return ledger.lock(session, _accounts_of(organization_ids))
+
+
+def _accounts_of(organization_ids: Sequence[str]) -> list[str]:
+    return [name(owner) for owner in organization_ids for name in (accounts.available, accounts.held)]
 
 
 def _lock_terms(session: Session, job_id: str) -> JobTermsRow:

@@ -50,18 +50,23 @@ class Transfer:
 def lock(session: Session, account_ids: Iterable[str]) -> dict[str, int]:
     """Lock these accounts, in the order of their names, and return their balances; missing ones are made."""
     ids = sorted(set(account_ids))
-    statement = (
-        select(AccountRow.id, AccountRow.balance_microusd)
-        .where(AccountRow.id.in_(ids))
-        .order_by(AccountRow.id)
-        .with_for_update(key_share=True)
-    )
-    found = {row.id: row.balance_microusd for row in session.execute(statement)}
+    found = lock_known(session, ids)
     missing = [account_id for account_id in ids if account_id not in found]
     if missing:
         session.execute(_CREATE, {"ids": missing, "kinds": [kind_of(account_id) for account_id in missing]})
-        found = {row.id: row.balance_microusd for row in session.execute(statement)}
+        found = lock_known(session, ids)
     return found
+
+
+def lock_known(session: Session, account_ids: Iterable[str]) -> dict[str, int]:
+    """Lock those of these accounts that exist, in the order of their names, and return their balances."""
+    statement = (
+        select(AccountRow.id, AccountRow.balance_microusd)
+        .where(AccountRow.id.in_(sorted(set(account_ids))))
+        .order_by(AccountRow.id)
+        .with_for_update(key_share=True)
+    )
+    return {row.id: row.balance_microusd for row in session.execute(statement)}
 
 
 def balances(session: Session, account_ids: Sequence[str]) -> dict[str, int]:

@@ -65,8 +65,12 @@ def submission_of(organization_id: str, key: str, request: SubmitRequest) -> Sub
 
 
 def plan_job(session: Session, base: Ground, organization_id: str, request: SubmitRequest) -> PlanView:
-    """What a job would get and cost; nothing is stored. Raises NoOffer, InvalidSpec."""
+    """What a job would get and cost; nothing is stored. Raises NoOffer, InvalidSpec, InvalidInput."""
     spec = read_request(request)
+    try:
+        customer_secrets.require(session, organization_id, spec.secrets)
+    except InvalidInput as error:
+        raise _below_spec(error) from None
     plan = quotes.plan(session, spec, organization_id)
     rate = Rate(plan.quantity_milli, plan.price_limit_microusd_per_unit_hour)
     longest = Limits(base.settings.window_seconds, spec.max_duration, spec.budget.max_total, 2**62)
@@ -111,22 +115,18 @@ class SubmissionBatches:
             elif not isinstance(limit, MarketError):
                 planned[name] = (item, limit, new_id("job"))
         terms = [_terms(item, limit, job_id) for item, limit, job_id in planned.values()]
-        windows = self._fund(session, terms, now)
-        new_jobs = [
-            _new_job(item, limit, job_id, window.seconds)
-            for (item, limit, job_id), window in zip(planned.values(), windows, strict=True)
-        ]
+        funded: dict[tuple[str, str, str], FundedWindow] = {}
+        for name, outcome in zip(planned, funding.open_jobs(session, terms, now, self._base.settings), strict=True):
+            if isinstance(outcome, MarketError):
+                made[name] = _below_spec(outcome) if isinstance(outcome, InvalidInput) else outcome
+            else:
+                funded[name] = outcome
+        new_jobs = [_new_job(*planned[name], window.seconds) for name, window in funded.items()]
         records = jobs.submit(session, new_jobs, now)
-        for name, record, window in zip(planned, records, windows, strict=True):
+        for (name, window), record in zip(funded.items(), records, strict=True):
             view = job_views.job_view(record, JobCost(0, window.amount_microusd, settled=False))
             made[name] = Answered(CREATED, view.model_dump(mode="json"))
         return made
-
-    def _fund(self, session: Session, terms: list[JobTerms], now: datetime) -> list[FundedWindow]:
-        try:
-            return funding.open_jobs(session, terms, now, self._base.settings) if terms else []
-        except InvalidInput as error:
-            raise _below_spec(error) from None
 
     def _refusal(self, session: Session, item: Submission, now: datetime) -> MarketError | None:
         """What else a job needs that is not there: its secrets, its working directory."""

@@ -84,7 +84,8 @@ class MarketAtHand:
         with structlog.testing.capture_logs() as logged:
             yield
         after = self.rows()
-        assert [name for name in before if before[name] != after[name]] == []
+        changed = [name for name in before if before[name] != after[name]]
+        assert changed == [], changed
         assert [entry for entry in logged if entry["log_level"] in ("error", "critical")] == []
 
     def _job(self, token: str) -> str:

@@ -62,13 +62,11 @@ def test_a_budget_below_one_second_is_the_inputs_fault(books: Books) -> None:
     assert refusal.value.errors[0].pointer == "/budget/max_total"
 
 
-def test_many_jobs_are_funded_together_or_not_at_all(books: Books) -> None:
+def test_of_many_jobs_those_are_funded_that_the_money_is_enough_for(books: Books) -> None:
     books.deposit(2_000_000)
-    jobs = [books.terms() for _ in range(3)]
-    with pytest.raises(InsufficientFunds):
-        funding.open_jobs(books.session, jobs, books.now, books.config)
-    assert books.money() == (2_000_000, 0)
-    funding.open_jobs(books.session, jobs[:2], books.now, books.config)
+    jobs = [books.terms(), books.terms(max_total_microusd=PER_SECOND - 1), books.terms(), books.terms()]
+    outcomes = funding.open_jobs(books.session, jobs, books.now, books.config)
+    assert [type(outcome) for outcome in outcomes] == [FundedWindow, InvalidInput, FundedWindow, InsufficientFunds]
     assert books.money() == (200_000, 1_800_000)
     with pytest.raises(IntegrityError), books.session.begin_nested():
         books.open(books.terms(job_id=jobs[0].job_id, max_duration_seconds=1))

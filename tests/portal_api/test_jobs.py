@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from billing.tables.funding import HoldRow
 from market.agent_api import AttemptStatus
 from market.customer_api import IDEMPOTENT_REPLAY_HEADER, SubmitRequest
+from market.errors import InsufficientFunds, InvalidInput
 from market.receipts import Receipt, verify_receipt
 from portal_api.identity.idempotency import Answered, IdempotencyKeyReused
 from portal_api.pages import cursor_of
@@ -103,6 +104,8 @@ async def test_a_plan_says_what_a_job_can_cost_and_stores_nothing(world: PortalW
     assert "gridbay deposit" in poor.json()["remedy"]
     nothing = await customer.post("/v1/jobs/plan", {"spec": {**SPEC, "resources": {"gpu": "H100:8"}}})
     assert (nothing.status_code, nothing.json()["code"]) == (409, "no_offer")
+    unknown = {"spec": {**SPEC, "secrets": ["NOT_STORED"]}}
+    assert (await customer.post("/v1/jobs/plan", unknown)).json()["errors"][0]["pointer"] == "/spec/secrets/0"
     stingy = {"spec": {**SPEC, "budget": {"max_total": "0"}}}
     for path in ("/v1/jobs/plan", "/v1/jobs"):
         refused = await customer.post(path, stingy, key="stingy")
@@ -123,6 +126,18 @@ async def test_one_refused_submission_does_not_touch_the_others_of_its_batch(wor
     assert [answer.status_code for answer in answers] == [201] * 10 + [402, 422, 409]
     assert answers[11].json()["errors"][0]["pointer"] == "/spec/secrets/0"
     assert len((await rich.get("/v1/jobs")).json()["items"]) == 10
+
+
+async def test_what_is_refused_is_refused_within_its_batch(world: PortalWorld) -> None:
+    await world.node()
+    rich, poor = await world.customer(), await world.customer(usdc=0)
+    specs = [(rich, SPEC), (poor, SPEC), (rich, {**SPEC, "budget": {"max_total": "0.000001"}}), (rich, SPEC)]
+    batch = [
+        submission_of(customer.organization_id, f"key-{number}", SubmitRequest(spec=spec))
+        for number, (customer, spec) in enumerate(specs)
+    ]
+    outcomes = SubmissionBatches(world.base)(batch)
+    assert [type(outcome) for outcome in outcomes] == [Answered, InsufficientFunds, InvalidInput, Answered]
 
 
 async def test_the_pages_of_a_list_are_the_list(world: PortalWorld) -> None:
