@@ -27,13 +27,15 @@ Prefix = Literal[
     "req",
 ]
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
+"""Two characters for each ten bits: ids are made by the hundred."""
 _PATTERN = re.compile(r"^[a-z]{2,6}_[0-9A-HJKMNP-TV-Z]{26}$")
 
 
 def new_id(prefix: Prefix) -> str:
     """A fresh identifier such as `job_01KAB...`; ids made later sort later (to the millisecond)."""
     number = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
-    return f"{prefix}_" + "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
+    return f"{prefix}_" + "".join([_PAIRS[(number >> shift) & 1023] for shift in range(120, -1, -10)])
 
 
 def is_id(text: str, prefix: Prefix) -> bool:

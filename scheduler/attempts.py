@@ -59,6 +59,9 @@ def _take(session: Session, endings: Endings, work: Work, status: AttemptStatus,
     if status.state == "running":
         _started(session, job, attempt, now)
         return
+    if status.exit_code is not None:
+        # Its command ran, if too briefly to be told of in between.
+        _started(session, job, attempt, now)
     reason = believed(status.reason, status.exit_code, attempt.stop_reason, spent=is_spent(job, lease))
     end = attempt_state(reason)
     endings.attempt(work, reason, state=end, ended_at=now, exit_code=status.exit_code, detail=status.detail)

@@ -110,8 +110,10 @@ async def _run_and_deliver(attempt: Attempt) -> None:
         if attempt.record.stage is Stage.LAUNCHING:
             _note_end(attempt, meter, await watch(attempt, meter))
         assert attempt.record.result is not None, "what has ended has a result"
-        await release(attempt)
+        # The pool has its books: a new attempt on the same devices waits there until they are given back.
+        releasing = asyncio.create_task(release(attempt))
         await deliver(attempt, attempt.record.result, shipping)
+        await releasing
     finally:
         shipping.cancel()
     attempt.update(stage=Stage.REPORTED)

@@ -83,7 +83,8 @@ async def _fetch_order(attempt: Attempt) -> AttemptOrder:
 
 async def _fetch_workdir(attempt: Attempt, order: AttemptOrder) -> None:
     """An empty folder, or the customer's archive in it."""
-    await remove_tree(attempt.workdir)
+    if attempt.workdir.exists():
+        await remove_tree(attempt.workdir)
     attempt.workdir.mkdir(mode=0o755)
     if order.workdir_url is None or order.workdir_sha256 is None:
         return

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -16,16 +17,20 @@ from provider_agent.attempts.threads import in_thread
 from provider_agent.minder import control, layout, orders
 
 TICK_SECONDS = 0.25
+HASTE_SECONDS = 0.01
+"""Between two looks at an attempt that has no minder to listen to: it is just starting, or just over."""
 LATE_NS = 3_000_000_000
 """A minder this late with a kill it owes is stopped or stuck, and is killed in its turn."""
 
 
 async def watch(attempt: Attempt, meter: Meter) -> Result:
     """How it ended; returns when nothing of it runs any more."""
-    told = False
+    told, began = False, time.monotonic()
     with _EndNotice(attempt.folder) as notice:
         while (result := _ended(attempt)) is None:
-            if not told and control.usage(attempt.folder) is not None:
+            # One that is over within a tick is told of once: as ended.
+            past_first_tick = time.monotonic() - began >= TICK_SECONDS
+            if past_first_tick and not told and control.usage(attempt.folder) is not None:
                 attempt.means.reports.tell(AttemptStatus(attempt_id=attempt.attempt_id, state="running"))
                 told = True
             meter.take_if_due()
@@ -85,8 +90,9 @@ class _EndNotice:
     async def wait(self, seconds: float) -> None:
         if self._descriptor is None:
             self._open()
+        patience = seconds if self._descriptor is not None else min(seconds, HASTE_SECONDS)
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._ended.wait(), seconds)
+            await asyncio.wait_for(self._ended.wait(), patience)
         self._ended.clear()
 
     def _open(self) -> None:

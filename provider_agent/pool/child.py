@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from provider_agent.pool.holdings import Holdings
 from provider_agent.pool.runner import ACTOR_PREFIX, Runner
 from provider_agent.pool.wire import (
     LINE_BYTES_MAX,
@@ -36,8 +37,7 @@ from provider_agent.pool.wire import (
 NAMESPACE = "gridbay"
 CALLS_AT_ONCE_MAX = 8
 LAUNCH_SECONDS_MAX = 30.0
-# A group that asks for what was released a moment ago finds it taken, and Ray looks again only after a second.
-SETTLE_SECONDS = 0.05
+LAST_LOOK_SECONDS = 1.0
 _REQUESTS: TypeAdapter[Request] = TypeAdapter(Request)
 
 
@@ -52,15 +52,18 @@ class Refused(Exception):
 def reserve(request: Reserve) -> dict[str, Any]:
     """Hold the resources under the attempt's name (again or anew), then start the minder where they are."""
     name = request.reservation.attempt_id
-    group = _find_group(name)
+    until = time.monotonic() + request.seconds_max
+    # A name that nothing is held under is new: Ray need not be asked for it.
+    fresh = request.attempt_dir is not None and not _holdings.holds(name)
+    group = None if fresh else _find_group(name)
     if group is None:
-        _settle()
+        _holdings.take(name, request.reservation.resources(), request.seconds_max)
         group = ray.util.placement_group(
             [request.reservation.resources()], strategy="STRICT_PACK", name=name, lifetime="detached"
         )
     # An infeasible group pends for ever without a word: the wait is what notices.
-    if not group.wait(timeout_seconds=request.seconds_max):
-        _remove(group)
+    if not group.wait(timeout_seconds=max(LAST_LOOK_SECONDS, until - time.monotonic())):
+        _remove(name, group)
         wanted = request.reservation.resources()
         raise Refused(Refusal.NO_CAPACITY, f"{wanted} was not free within {request.seconds_max:.1f} s")
     if request.attempt_dir is None:
@@ -68,7 +71,7 @@ def reserve(request: Reserve) -> dict[str, Any]:
     try:
         launched = _launch(group, request.attempt_dir)
     except Refused:
-        _remove(group)
+        _remove(name, group)
         raise
     return {"launched": launched}
 
@@ -76,7 +79,7 @@ def reserve(request: Reserve) -> dict[str, Any]:
 def release(request: Release) -> dict[str, Any]:
     group = _find_group(request.attempt_id)
     if group is not None:
-        _remove(group)
+        _remove(request.attempt_id, group)
     return {"released": group is not None}
 
 
@@ -128,16 +131,12 @@ def runner_of(node_id: str) -> Any:
     )
 
 
-_removed_at = [0.0]
+_holdings = Holdings()
 
 
-def _remove(group: PlacementGroup) -> None:
+def _remove(name: str, group: PlacementGroup) -> None:
     ray.util.remove_placement_group(group)
-    _removed_at[0] = time.monotonic()
-
-
-def _settle() -> None:
-    time.sleep(max(0.0, _removed_at[0] + SETTLE_SECONDS - time.monotonic()))
+    _holdings.give_back(name)
 
 
 def _find_group(name: str) -> PlacementGroup | None:
@@ -208,6 +207,7 @@ def main() -> None:
         configure_logging=False,
         _node_ip_address=arguments.address.rpartition(":")[0],
     )
+    _holdings.begin(ray.cluster_resources(), Books.model_validate(books()).reserved)
     # The first launch should not wait for the runner's process: have it started now.
     for node in ray.nodes():
         runner_of(node["NodeID"])
