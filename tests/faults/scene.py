@@ -26,7 +26,7 @@ from scheduler import providers
 
 Result = TypeVar("Result")
 DEPOSIT_MICROUSD = 10_000_000_000
-SETTLED_SECONDS = 45.0
+SETTLED_SECONDS = 120.0
 
 _JOBS = """
 SELECT j.name, j.id, j.state, j.attempts_placed,
