@@ -33,7 +33,7 @@ def cpu_ms(root_pid: int) -> Counter[str]:
     return found
 
 
-def per_job_ms(before: Counter[str], after: Counter[str], jobs: int) -> dict[str, float]:
+def per_job_ms(spent_ms: Counter[str], jobs: int) -> dict[str, float]:
     """CPU milliseconds per job by part, the hungriest first."""
-    spent = {part: (after[part] - before[part]) / jobs for part in after}
+    spent = {part: spent_ms[part] / jobs for part in spent_ms}
     return {part: round(spent[part], 2) for part in sorted(spent, key=lambda name: -spent[name]) if spent[part] >= 0.01}

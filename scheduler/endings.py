@@ -5,6 +5,7 @@ Callers hold the job's row; the rows of nodes are locked here, after those of al
 
 from datetime import datetime
 
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from infra.bulk import write_changes
@@ -98,7 +99,7 @@ class Endings:
             leases.release(self._session, nodes, self._released, self._now)
             leases.desired_changed(self._session, nodes.values())
         write_changes(self._session)
-        publish(self._session, *self._messages, wakes=[PLACE] if self._nodes else [])
+        publish(self._session, *self._messages, wakes=[PLACE] if self._nodes and _somebody_waits(self._session) else [])
 
     def move_on(self, job: Job, attempt: Attempt) -> None:
         """Take a job whose newest attempt has ended to where that leads: its end, or another attempt."""
@@ -131,6 +132,12 @@ class Endings:
                 remaining_seconds=remaining_seconds,
             )
         )
+
+
+def _somebody_waits(session: Session) -> bool:
+    """Whether a round has anything to place; a job that is submitted just now asks for one itself."""
+    waiting = exists().where(Job.state == JobState.QUEUED, Job.funded_seconds.is_not(None))
+    return bool(session.scalar(select(waiting)))
 
 
 def remaining_ms(job: Job) -> int:
