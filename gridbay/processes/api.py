@@ -2,6 +2,7 @@
 
 from fastapi import FastAPI
 
+from gridbay.processes.heap import settle_heap
 from gridbay.processes.http_server import HttpServer
 from infra.ground import ground
 from infra.logging import configure_logging
@@ -17,7 +18,9 @@ def _portal() -> FastAPI:
     # Imported in the worker alone: gunicorn's parent stays small.
     from portal_api.app import create_app  # noqa: PLC0415
 
-    return create_app(ground())
+    app = create_app(ground())
+    settle_heap()
+    return app
 
 
 def _end_waiting(app: FastAPI) -> None:

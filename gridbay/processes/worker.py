@@ -5,6 +5,7 @@ from celery.signals import worker_process_init
 from celery.worker.consumer import Consumer
 
 from gridbay.processes.contexts import TASKS
+from gridbay.processes.heap import settle_heap
 from gridbay.processes.watchdog import Watchdog
 from infra.bus.tasks import app
 from infra.ground import ground
@@ -28,6 +29,7 @@ def main() -> None:
     Consumer.Blueprint.default_steps = [step for step in steps if not step.endswith(":DelayedDelivery")]
     arguments = ["worker", "--pool", config.worker_pool]
     arguments += ["--concurrency", str(config.worker_concurrency), "--loglevel", "WARNING"]
+    settle_heap()
     app.worker_main([*arguments, "--without-gossip", "--without-mingle", "--without-heartbeat"])
 
 
