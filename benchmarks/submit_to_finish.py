@@ -25,6 +25,7 @@ PAIRS, QUICK_PAIRS = 9, 3
 JOBS_A_PAIR = 5
 BURST, THREADS = 200, 16
 WAIT_SECONDS = 60.0
+RAY_END_SECONDS = 30.0
 RUN = "true"
 SPEC = {"run": RUN, "resources": {"cpu": "50m", "memory": "64MB", "disk": "64MB"}, "max_duration": "5m"}
 JOB_ENVIRONMENT = Path(__file__).parents[1] / ".venv-jobs"
@@ -81,6 +82,8 @@ def _ray() -> Iterator[RayJobs]:
             if process.stdout.readline().strip() != "ready":
                 sys.exit("Ray did not start")
             yield RayJobs(process)
+            # It clears its folder away when nothing more is asked.
+            process.communicate(timeout=RAY_END_SECONDS)
         finally:
             process.kill()
 
