@@ -54,7 +54,10 @@ FormatOption = Annotated[
 
 @app.callback()
 def analytics() -> None:
-    """Report on the market. The measures are defined in docs/analytics.md."""
+    """Report GMV, utilization, queue wait and outcomes.
+
+    docs/analytics.md defines the measures.
+    """
 
 
 @app.command("gmv")

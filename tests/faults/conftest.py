@@ -1,4 +1,4 @@
-"""Private engines and one control plane for the whole run; each test gets a market of its own on it."""
+"""Private engines and one control plane for the tests of a file; each test gets a market of its own on it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,7 +15,7 @@ from infra.embedded.postgres import Postgres
 from infra.embedded.valkey import Valkey
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     folder = tmp_path_factory.mktemp("plane")
     with ExitStack() as ends:

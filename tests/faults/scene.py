@@ -116,13 +116,14 @@ class Scene:
         assert broken == []
 
     def close(self) -> None:
-        """The nodes go, and nothing is placed on them any more."""
+        """The nodes go; nothing is placed on them any more, whatever of theirs is still on its way to the portal."""
         self.run(self._end()).result(20)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
         with self.database.transaction() as session:
-            session.execute(text("UPDATE nodes SET pool = 'down', revision = revision + 1"))
+            session.execute(text("UPDATE offers SET ended_at = now() WHERE ended_at IS NULL"))
+            session.execute(text("UPDATE nodes SET revision = revision + 1"))
         self.database.dispose()
 
     def _over(self) -> bool:
