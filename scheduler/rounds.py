@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 from sqlalchemy import select, text, tuple_
@@ -32,6 +33,8 @@ log = structlog.get_logger(__name__)
 ROUND_LOCK = 0x67726964_706C6163
 """The advisory lock that lets one round run at a time ("gridplac")."""
 RUN_SECONDS_MAX = 15.0
+RECENT_MAX = 256
+"""The newest jobs, by which is judged what the next ones will ask for."""
 
 Place = tuple[datetime, str]
 """A place in the queue: created_at and id of a job."""
@@ -88,7 +91,7 @@ def place(session: Session, clock: Clock, *, limit: int, seed: str, after: Place
     snapshot = snapshots.load(session)
     # Not before this: no lease begins before the one that held its GPUs was released.
     now = clock.now()
-    choice = choose(snapshot, [_request(job) for job in queued], seed)
+    choice = choose(snapshot, [_request(job) for job in queued], seed, _recent(session))
     failpoint("scheduler.round.decided")
     placed = _apply(session, jobs, choice.decisions, now)
     _explain(session, jobs, choice.unplaced, len(snapshot.offers))
@@ -105,7 +108,26 @@ def _queued(session: Session, limit: int, after: Place | None) -> Sequence[Job]:
     return session.scalars(query.execution_options(populate_existing=True)).all()
 
 
-def _request(job: Job) -> Request:
+def _recent(session: Session) -> list[Request]:
+    """The newest requests, whatever became of them; ids made later sort later."""
+    columns = (
+        Job.id,
+        Job.unit,
+        Job.gpu_count,
+        Job.gpu_model,
+        Job.gpu_memory_min_bytes,
+        Job.gpu_memory_max_bytes,
+        Job.cpu_milli,
+        Job.memory_bytes,
+        Job.disk_bytes,
+        Job.price_limit_microusd_per_unit_hour,
+        Job.simulated,
+    )
+    return [_request(row) for row in session.execute(select(*columns).order_by(Job.id.desc()).limit(RECENT_MAX))]
+
+
+def _request(job: Any) -> Request:
+    """Of a job, or of a row of those columns."""
     gpu = None
     if job.gpu_count:
         gpu = GpuRequest(

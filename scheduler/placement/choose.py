@@ -1,4 +1,4 @@
-"""The choice: for each request in turn the cheapest suitable offer, and why the others go without."""
+"""The choice: each request in turn gets the cheapest offer, of those the one that strands least; why others do not."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.placement.rules import only_for_now, sieve
+from scheduler.placement.shapes import Packing
 from scheduler.placement.snapshot import Books, Flags, NodeFacts, OfferFacts, Request, Snapshot, key_of
 
 
@@ -36,9 +37,11 @@ class Choice:
     unplaced: list[Unplaced]
 
 
-def choose(snapshot: Snapshot, requests: Sequence[Request], seed: str) -> Choice:
-    """Place requests in their order. The same snapshot, requests and seed always give the same choice."""
+def choose(snapshot: Snapshot, requests: Sequence[Request], seed: str, recent: Sequence[Request] = ()) -> Choice:
+    """Place requests in their order. recent: what was asked for lately, by which is judged what a placement strands;
+    without it no offer strands more than another. The same arguments always give the same choice."""
     books = Books(snapshot)
+    packing = Packing(books, recent) if recent else None
     decisions: list[Decision] = []
     unplaced: list[Unplaced] = []
     # What is free only shrinks within a round: a shape that found nothing finds nothing later in it.
@@ -48,7 +51,10 @@ def choose(snapshot: Snapshot, requests: Sequence[Request], seed: str) -> Choice
         if removed is None:
             sieved = sieve(books, request)
             if sieved.suits.any():
-                decisions.append(_take(books, request, _best(books, request, sieved.suits, seed)))
+                offer = _best(books, packing, request, sieved.suits, seed)
+                if packing is not None:
+                    packing.take(offer, request)
+                decisions.append(_take(books, request, offer))
                 continue
             removed = hopeless[request.shape] = sieved.removed
         unplaced.append(Unplaced(request, removed, only_for_now(removed)))
@@ -62,16 +68,19 @@ def _take(books: Books, request: Request, offer: int) -> Decision:
     return Decision(request, facts, node, books.take(offer, request), price)
 
 
-def _best(books: Books, request: Request, suits: Flags, seed: str) -> int:
-    """The position of the cheapest suitable offer.
+def _best(books: Books, packing: Packing | None, request: Request, suits: Flags, seed: str) -> int:
+    """The position of the cheapest suitable offer; among equally cheap ones, of one that strands least.
 
-    Between providers of one price the round's seed and the job draw lots, so that nobody is always first; within a
+    Between providers equal in that the round's seed and the job draw lots, so that nobody is always first; within a
     provider the fullest node that still fits is taken, so that large requests find whole nodes.
     """
     snapshot = books.snapshot
     candidates = np.flatnonzero(suits)
     prices = snapshot.price[candidates]
     cheapest = candidates[prices == prices.min()]
+    if packing is not None and len(cheapest) > 1:
+        losses = packing.losses(request)[cheapest]
+        cheapest = cheapest[losses == losses.min()]
     lots = _lots(snapshot.provider_key[cheapest], seed, request.job_id)
     own = cheapest[lots == lots.min()]
     return int(own[_fullest_first(books, own)[0]])

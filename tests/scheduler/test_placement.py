@@ -111,11 +111,11 @@ def fits(snapshot: Snapshot, position: int, asked: Request, used: Counter[str], 
 
 
 @settings(max_examples=150, deadline=None)
-@given(markets(), requests(), st.text(max_size=4))
+@given(markets(), requests(), st.text(max_size=4), st.booleans())
 def test_each_request_in_turn_gets_the_cheapest_offer_that_fits_and_nothing_is_given_twice(
-    snapshot: Snapshot, asked: list[Request], seed: str
+    snapshot: Snapshot, asked: list[Request], seed: str, packed: bool
 ) -> None:
-    choice = choose(snapshot, asked, seed)
+    choice = choose(snapshot, asked, seed, asked if packed else ())
     decided: dict[str, Decision] = {decision.request.job_id: decision for decision in choice.decisions}
     assert decided.keys() | {item.request.job_id for item in choice.unplaced} == {one.job_id for one in asked}
     used: Counter[str] = Counter()
@@ -139,10 +139,10 @@ def test_each_request_in_turn_gets_the_cheapest_offer_that_fits_and_nothing_is_g
 
 
 @settings(max_examples=50, deadline=None)
-@given(markets(), requests(), st.text(max_size=4))
-def test_a_seed_decides_everything(snapshot: Snapshot, asked: list[Request], seed: str) -> None:
+@given(markets(), requests(), requests(), st.text(max_size=4))
+def test_a_seed_decides_everything(snapshot: Snapshot, asked: list[Request], recent: list[Request], seed: str) -> None:
     again = Snapshot(snapshot.nodes, snapshot.offers)
-    assert choose(snapshot, asked, seed) == choose(again, asked, seed)
+    assert choose(snapshot, asked, seed, recent) == choose(again, asked, seed, recent)
 
 
 @settings(max_examples=50, deadline=None)
@@ -176,6 +176,38 @@ def test_within_a_provider_the_fullest_node_that_fits_is_taken() -> None:
         ("full", (6,)),
         ("wide", (1, 2, 3)),
     ]
+
+
+def test_of_equally_cheap_offers_the_one_that_strands_least_is_taken() -> None:
+    """The fuller node has CPUs for all its GPUs but this request's are too many; the other has some to spare."""
+    nodes = [node("tight", cpu_free_milli=6000), node("roomy", cpu_free_milli=16000)]
+    offers = [gpu_offer("tight", (1, 2, 3)), gpu_offer("roomy", (4, 5, 6, 7))]
+    recent = [request(f"old{index}", 1, cpu_milli=2000) for index in range(9)]
+    greedy = request("greedy", 1, cpu_milli=4000)
+    assert choose(Snapshot(nodes, offers), [greedy], "seed").decisions[0].node.node_id == "tight"
+    assert choose(Snapshot(nodes, offers), [greedy], "seed", recent).decisions[0].node.node_id == "roomy"
+    dearer = [offers[0], gpu_offer("roomy", (4, 5, 6, 7), price=101)]
+    assert choose(Snapshot(nodes, dearer), [greedy], "seed", recent).decisions[0].node.node_id == "tight"
+
+
+def test_what_a_round_has_placed_counts_in_what_the_next_request_strands() -> None:
+    """Each node has 2 CPUs more than its GPUs need, and each request takes those 2: the second one goes elsewhere."""
+    nodes = [node("four", cpu_free_milli=10_000), node("three", cpu_free_milli=8000)]
+    market = Snapshot(nodes, [gpu_offer("four", (1, 2, 3, 4)), gpu_offer("three", (5, 6, 7))])
+    recent = [request(f"old{index}", 1, cpu_milli=2000) for index in range(9)]
+    greedy = [request(f"greedy{index}", 1, cpu_milli=4000) for index in range(2)]
+    choice = choose(market, greedy, "seed", recent)
+    assert [decision.node.node_id for decision in choice.decisions] == ["three", "four"]
+
+
+def test_providers_that_would_strand_as_much_still_draw_lots() -> None:
+    market = Snapshot(
+        [node(f"n{index}", f"prv{index}") for index in range(4)],
+        [gpu_offer(f"n{index}", tuple(range(8 * index, 8 * index + 8))) for index in range(4)],
+    )
+    asked = [request(f"job{index}", 1) for index in range(8)]
+    choice = choose(market, asked, "seed", asked)
+    assert len({decision.node.provider_id for decision in choice.decisions}) > 2
 
 
 def test_cpu_work_leaves_nodes_with_gpus_to_gpu_work() -> None:
