@@ -75,7 +75,12 @@ def gridbay(
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit with its status."""
     try:
-        group_of(app, ENTRIES)(arguments, prog_name="gridbay")
+        try:
+            group_of(app, ENTRIES)(arguments, prog_name="gridbay")
+        finally:
+            # Here and not at the interpreter's end, where nobody could say it nicely.
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except MarketError as error:
         # Only a refusal needs to be written nicely.
         from gridbay.cli.refused import tell_refusal  # noqa: PLC0415

@@ -93,15 +93,18 @@ def test_a_fault_of_its_own_is_one_line_and_a_file(home: Path, monkeypatch: pyte
 
 def test_whoever_stops_reading_is_left_in_peace(home: Path) -> None:
     command = f"{shlex.quote(sys.executable)} -m gridbay.cli.main"
-    for line in (f"{command} --help | true", f"{command} version | true"):
-        ended = subprocess.run(
-            ["bash", "-c", line], env=os.environ, capture_output=True, text=True, timeout=60, check=False
-        )
-        assert ended.stderr == "", line
-    full = subprocess.run(
-        ["bash", "-c", f"{command} version > /dev/full"], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert (full.returncode, full.stderr) == (1, "gridbay: No space left on device\n")
+    # Buffered, as for most people, and not.
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    for environment in (buffered, {**buffered, "PYTHONUNBUFFERED": "1"}):
+
+        def told(line: str, environment: dict[str, str] = environment) -> tuple[int, str]:
+            bash = ["bash", "-c", line]
+            ended = subprocess.run(bash, env=environment, capture_output=True, text=True, timeout=60, check=False)
+            return ended.returncode, ended.stderr
+
+        assert told(f"{command} --help | true") == told(f"{command} version | true") == (0, "")
+        assert told(f"{command} version > /dev/full") == (1, "gridbay: No space left on device\n")
+        assert told(f"{command} version >&-")[1] == ""
 
 
 def _always(answer: Answer) -> object:
