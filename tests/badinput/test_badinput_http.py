@@ -4,17 +4,17 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from answering import until_it_answers
 from http_cases import TABLE
 
 from infra.embedded.ports import free_port
 
-START_SECONDS, ANSWER_SECONDS = 60.0, 5.0
+ANSWER_SECONDS = 5.0
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def served(variables: dict[str, str], tmp_path: Path) -> Iterator[tuple[int, Pat
             stderr=file,
         )
     try:
-        _until_it_answers(process, port)
+        until_it_answers(process, f"http://127.0.0.1:{port}/health")
         yield port, said
     finally:
         process.kill()
@@ -66,15 +66,3 @@ def _refused_or_fine(answer: bytes) -> bool:
     (6.1) says 501.
     """
     return answer.startswith((b"HTTP/1.1 2", b"HTTP/1.1 4", b"HTTP/1.1 501"))
-
-
-def _until_it_answers(process: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "the portal ended"
-        try:
-            if httpx.get(f"http://127.0.0.1:{port}/health", timeout=ANSWER_SECONDS).is_success:
-                return
-        except httpx.TransportError:
-            time.sleep(0.05)
-    raise AssertionError("the portal did not answer in time")

@@ -3,32 +3,19 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import httpx
 import pytest
+from answering import until_it_answers
+from served_portal import ServedPortal
 
 from infra.database import Database
 from infra.embedded.ports import free_port
 from infra.secrets import SecretBox
 from portal_api.identity import tokens
 from portal_api.identity.tokens import TokenKind
-
-START_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class ServedPortal:
-    url: str
-    token: str
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.token}"}
 
 
 @pytest.fixture
@@ -53,20 +40,8 @@ def served(database: Database, postgres_url: str, valkey_url: str, tmp_path: Pat
         env=os.environ | {f"GRIDBAY_{name}": value for name, value in values.items()},
     )
     try:
-        _wait(process, f"http://{bind}/health")
+        until_it_answers(process, f"http://{bind}/health")
         yield ServedPortal(f"http://{bind}", token)
     finally:
         process.terminate()
         process.wait(20)
-
-
-def _wait(process: subprocess.Popen[bytes], url: str) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "the portal ended"
-        try:
-            if httpx.get(url, timeout=5).is_success:
-                return
-        except httpx.TransportError:
-            time.sleep(0.05)
-    raise AssertionError("the portal did not answer in time")

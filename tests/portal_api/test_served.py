@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+from answering import until_it_answers
 from httpx_sse import ServerSentEvent, aconnect_sse
 from portal_world import Customer, Node, PortalWorld
 from websockets.asyncio.client import connect
@@ -19,7 +20,6 @@ from infra.embedded.ports import free_port
 from infra.settings import Settings
 
 pytestmark = pytest.mark.anyio
-START_SECONDS = 60.0
 
 
 @pytest.fixture
@@ -31,23 +31,11 @@ def served(config: Settings) -> Iterator[str]:
         env=os.environ | {"GRIDBAY_BIND": bind, "GRIDBAY_LONG_POLL_SECONDS": "20"},
     )
     try:
-        _wait(process, f"http://{bind}/health")
+        until_it_answers(process, f"http://{bind}/health")
         yield f"http://{bind}"
     finally:
         process.kill()
         process.wait(10)
-
-
-def _wait(process: subprocess.Popen[bytes], url: str) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "the portal ended"
-        try:
-            if httpx.get(url, timeout=5).is_success:
-                return
-        except httpx.TransportError:
-            time.sleep(0.05)
-    raise AssertionError("the portal did not answer in time")
 
 
 def _there(world: PortalWorld, caller: Customer | Node, url: str) -> httpx.AsyncClient:
