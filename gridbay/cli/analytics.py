@@ -60,56 +60,29 @@ def analytics() -> None:
     """
 
 
-@app.command("gmv")
-def gmv(
-    *,
-    by: ByOption = [],  # noqa: B006 - Typer copies it
-    since: SinceOption = None,
-    until: UntilOption = None,
-    simulated: SimulatedOption = False,
-    output: FormatOption = Format.TABLE,
-) -> None:
-    """Show the gross amount of usage lines, whose it is, and the take rate."""
-    _report("gmv", by, since, until, output, simulated=simulated)
+def _command(report: str) -> Callable[..., None]:
+    """All reports are asked for in the same way."""
+
+    def command(
+        *,
+        by: ByOption = [],  # noqa: B006 - Typer copies it
+        since: SinceOption = None,
+        until: UntilOption = None,
+        simulated: SimulatedOption = False,
+        output: FormatOption = Format.TABLE,
+    ) -> None:
+        _report(report, by, since, until, output, simulated=simulated)
+
+    return command
 
 
-@app.command("utilization")
-def utilization(
-    *,
-    by: ByOption = [],  # noqa: B006
-    since: SinceOption = None,
-    until: UntilOption = None,
-    simulated: SimulatedOption = False,
-    output: FormatOption = Format.TABLE,
-) -> None:
-    """Show leased of offered time, for GPUs and CPUs."""
-    _report("utilization", by, since, until, output, simulated=simulated)
-
-
-@app.command("queue-wait")
-def queue_wait(
-    *,
-    by: ByOption = [],  # noqa: B006
-    since: SinceOption = None,
-    until: UntilOption = None,
-    simulated: SimulatedOption = False,
-    output: FormatOption = Format.TABLE,
-) -> None:
-    """Show how long jobs waited from submission to their first placement."""
-    _report("queue-wait", by, since, until, output, simulated=simulated)
-
-
-@app.command("outcomes")
-def outcomes(
-    *,
-    by: ByOption = [],  # noqa: B006
-    since: SinceOption = None,
-    until: UntilOption = None,
-    simulated: SimulatedOption = False,
-    output: FormatOption = Format.TABLE,
-) -> None:
-    """Show how jobs ended, by final reason."""
-    _report("outcomes", by, since, until, output, simulated=simulated)
+for _name, _help in (
+    ("gmv", "Show the gross amount of usage lines, whose it is, and the take rate."),
+    ("utilization", "Show leased of offered time, for GPUs and CPUs."),
+    ("queue-wait", "Show how long jobs waited from submission to their first placement."),
+    ("outcomes", "Show how jobs ended, by final reason."),
+):
+    app.command(_name, help=_help)(_command(_name))
 
 
 def moment(text: str | None, option: str, now: datetime) -> datetime | None:
