@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import ServedPortal
 from market_history import History
 from prometheus_client.parser import text_string_to_metric_families
+from served_portal import ServedPortal
 
 from gridbay.cli.main import main
 from infra.database import Database

@@ -2,7 +2,6 @@
 
 import json
 import tarfile
-import time
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -48,7 +47,6 @@ class RunningJob:
         running = job(JobState.RUNNING, Reason.RUNNING, attempts=[attempt()], version=3)
         for view in (job(), placed, running, self._end):
             yield event("job", view)
-            time.sleep(0.01)
 
     def _lines(self) -> Iterator[bytes]:
         line = LogLine(attempt_number=1, offset=0, text=self._log.decode())
