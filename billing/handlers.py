@@ -5,7 +5,9 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from billing import funding, leases, wallets
+from billing.charging import funding
+from billing.metering import leases
+from billing.settling import wallets
 from infra.outbox import subscribe, subscribe_many
 from market.messages import AttemptEnded, AttemptPlaced, JobEnded, JobRequeued, WalletChanged
 

@@ -2,8 +2,11 @@
 
 import structlog
 
-from billing import audit, capture, custody, deposit_watch, epochs, renewals
-from billing.settlement import Settler
+from billing.charging import capture, renewals
+from billing.ledger import audit
+from billing.settling import epochs
+from billing.settling.settlement import Settler
+from billing.treasury import custody, deposit_watch
 from infra.bus.tasks import task
 from infra.ground import ground
 from infra.telemetry import INVARIANTS_BROKEN

@@ -7,8 +7,8 @@ from pydantic import BaseModel
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from billing import audit
-from billing.accounts import TREASURY
+from billing.ledger import audit
+from billing.ledger.accounts import TREASURY
 from billing.tables.bills import EpochRow, UsageLineRow
 from billing.tables.ledger import AccountRow, EntryRow
 from infra.outbox.tables import Delivery

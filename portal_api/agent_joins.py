@@ -11,7 +11,7 @@ from market.signing import JOIN_TAG, verify
 from portal_api.identity import tokens
 from portal_api.identity.principals import Joiner
 from portal_api.identity.tokens import TokenKind
-from scheduler import nodes, offers
+from scheduler.supply import nodes, offers
 
 
 def join(session: Session, joiner: Joiner, request: JoinRequest, now: datetime) -> JoinAnswer:

@@ -7,7 +7,8 @@ from sqlalchemy.orm import Session
 from infra.ground import Ground
 from market.agent_api import AttemptOrder
 from portal_api.identity import customer_secrets
-from scheduler import orders, workdirs
+from scheduler.files import workdirs
+from scheduler.work import orders
 
 
 def order(session: Session, base: Ground, node_id: str, attempt_id: str, now: datetime) -> AttemptOrder:

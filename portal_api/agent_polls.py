@@ -5,13 +5,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 
-from billing import usage
+from billing.metering import usage
 from infra.ground import Ground
 from market.agent_api import DesiredAttempt
 from market.errors import MarketError, NotFound
-from scheduler import desired, nodes
-from scheduler.desired import NodeDesire
-from scheduler.nodes import Heartbeat
+from scheduler.supply import nodes
+from scheduler.supply.nodes import Heartbeat
+from scheduler.work import desired
+from scheduler.work.desired import NodeDesire
 
 HEARTBEAT_SECONDS = 2.0
 NODES_REMEMBERED_MAX = 50_000

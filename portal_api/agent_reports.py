@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import structlog
 from pydantic import ValidationError
 
-from billing import usage
+from billing.metering import usage
 from infra.bus.usage import BusUnavailable, UsageMessage
 from infra.ground import Ground
 from market.agent_api import AttemptStatus, Report, ReportAnswer
@@ -17,7 +17,8 @@ from market.faults import faults_of
 from market.signing import REPORT_TAG, verify
 from portal_api.problems import Malformed
 from portal_api.threads import DatabaseThreads
-from scheduler import attempts, nodes
+from scheduler.supply import nodes
+from scheduler.work import attempts
 
 log = structlog.get_logger(__name__)
 KEYS_REMEMBERED_MAX = 50_000

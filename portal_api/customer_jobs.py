@@ -16,8 +16,9 @@ from portal_api.pages import Place, cursor_of
 from portal_api.portal import JobRead, Portal
 from portal_api.problems import refusal_at
 from portal_api.submissions import submission_of
-from scheduler import jobs, offers
-from scheduler.offers import OfferFilters
+from scheduler.supply import offers
+from scheduler.supply.offers import OfferFilters
+from scheduler.work import jobs
 
 
 async def get(portal: Portal, organization_id: str, job_id: str) -> JobView:

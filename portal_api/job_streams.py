@@ -17,7 +17,7 @@ from portal_api import customer_jobs
 from portal_api.portal import Portal
 from portal_api.streams import KEEPALIVE, KEEPALIVE_SECONDS, LOOK_AGAIN_SECONDS, frame, opening
 from portal_api.topics import Watch
-from scheduler import logs
+from scheduler.files import logs
 
 EVENT_BYTES_MAX = 64 * 1024
 _EVENT_ID = re.compile(r"^([1-9]\d{0,8}):(\d{1,15})$", re.ASCII)

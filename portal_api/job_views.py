@@ -5,14 +5,14 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from billing import bills
-from billing.bills import BillLine, JobCost
+from billing.charging import bills
+from billing.charging.bills import BillLine, JobCost
 from market.customer_api import AttemptView, CostLine, CostView, JobView, Money, OfferView, PlanView
 from market.money import window_hold_microusd
-from scheduler import jobs
-from scheduler.jobs import AttemptRecord, JobRecord
-from scheduler.offers import OfferRecord
-from scheduler.quotes import Plan
+from scheduler.rounds.quotes import Plan
+from scheduler.supply.offers import OfferRecord
+from scheduler.work import jobs
+from scheduler.work.jobs import AttemptRecord, JobRecord
 
 JobKey = tuple[str, str]
 """Organization id, job id."""

@@ -15,7 +15,7 @@ from market.errors import MarketError, NotFound
 from portal_api.agent_polls import Desire, Poll
 from portal_api.batchers import Batcher
 from portal_api.threads import DatabaseThreads
-from scheduler import listening
+from scheduler.upkeep import listening
 
 log = structlog.get_logger(__name__)
 NOBODY = Poll("", None, 0, last=False)

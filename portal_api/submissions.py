@@ -7,10 +7,10 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from billing import funding
-from billing.bills import JobCost
-from billing.funding import FundedWindow, JobTerms
-from billing.windows import Limits, Rate, next_window
+from billing.charging import funding
+from billing.charging.bills import JobCost
+from billing.charging.funding import FundedWindow, JobTerms
+from billing.charging.windows import Limits, Rate, next_window
 from infra.ground import Ground
 from infra.logging import current_trace
 from market.customer_api import PlanView, SubmitRequest
@@ -22,9 +22,11 @@ from market.states import Reason
 from portal_api import job_views
 from portal_api.identity import customer_secrets, idempotency
 from portal_api.identity.idempotency import Answered, Intent
-from scheduler import jobs, quotes, workdirs
-from scheduler.jobs import NewJob
-from scheduler.quotes import Limit
+from scheduler.files import workdirs
+from scheduler.rounds import quotes
+from scheduler.rounds.quotes import Limit
+from scheduler.work import jobs
+from scheduler.work.jobs import NewJob
 
 ROUTE = "submit_job"
 CREATED = 201

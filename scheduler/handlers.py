@@ -8,11 +8,11 @@ from infra.outbox import subscribe, wake
 from infra.settings import settings
 from market.messages import FundingRefused, JobFunded
 from market.states import JobState
-from scheduler import leases, stops
-from scheduler.endings import Endings
 from scheduler.tables import Job
 from scheduler.waking import PLACE, changed
-from scheduler.work import Work, lock_jobs, newest_of
+from scheduler.work import leases, stops
+from scheduler.work.endings import Endings
+from scheduler.work.locked import Work, lock_jobs, newest_of
 
 
 @subscribe(JobFunded, "scheduler.extend_or_queue")

@@ -8,9 +8,12 @@ import structlog
 
 from infra.bus.tasks import PLACE_QUEUE, task
 from infra.ground import ground
-from scheduler import reconcile, rounds, stops, supply, sweep
+from scheduler.rounds import placing
+from scheduler.supply import intervals
+from scheduler.upkeep import reconcile, sweep
 from scheduler.waking import PLACE
-from scheduler.work import BATCH_MAX
+from scheduler.work import stops
+from scheduler.work.locked import BATCH_MAX
 
 SWEEP = "scheduler.sweep"
 log = structlog.get_logger(__name__)
@@ -24,7 +27,7 @@ def place() -> None:
     # The relay asks again only once this key is gone; it goes before anything is read, so that no wish is lost.
     with contextlib.suppress(redis.RedisError):
         base.cache.delete(base.settings.key("wake", PLACE))
-    rounds.run(base.database, base.clock, limit=base.settings.placement_round_max)
+    placing.run(base.database, base.clock, limit=base.settings.placement_round_max)
 
 
 @task(SWEEP, every=2)
@@ -48,7 +51,7 @@ def follow_supply() -> None:
     """Note what is offered, for utilization."""
     base = ground()
     with base.database.transaction() as session:
-        supply.follow(session, base.clock.now())
+        intervals.follow(session, base.clock.now())
 
 
 @task("scheduler.reconcile", every=60)

@@ -4,7 +4,7 @@ import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from billing import usage
+from billing.metering import usage
 from gridbay.processes.heap import settle_heap
 from gridbay.processes.signals import stop_event
 from infra.bus.usage import BusUnavailable, HandleLater, UsageMessage

@@ -5,7 +5,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.orm import Session
 
-import scheduler.providers
+import scheduler.supply.providers
 from market.ids import new_id
 from portal_api.identity import tokens
 from portal_api.identity.tables import Organization
@@ -28,7 +28,7 @@ class LocalCredentials(BaseModel):
 def bootstrap(session: Session, now: datetime) -> LocalCredentials:
     """Make them. The join token stays good for this machine's agent, however often its state is made anew."""
     organization = create_organization(session, "local", now)
-    provider = scheduler.providers.create(session, "local", now)
+    provider = scheduler.supply.providers.create(session, "local", now)
     join = tokens.issue(session, TokenKind.JOIN, now, name="this machine", provider_id=provider.id)
     earn = tokens.issue(session, TokenKind.PROVIDER, now, name="this machine", provider_id=provider.id)
     operate = tokens.issue(session, TokenKind.OPERATOR, now, name="this machine")

@@ -31,8 +31,9 @@ from portal_api.agent_reports import CheckedReport, parse_report
 from portal_api.identity.principals import SignedInAgent, SignedInJoiner
 from portal_api.portal import Portal, PortalDep
 from portal_api.strictness import StrictRoute
-from scheduler import logs, nodes, outputs
-from scheduler.nodes import Heartbeat
+from scheduler.files import logs, outputs
+from scheduler.supply import nodes
+from scheduler.supply.nodes import Heartbeat
 
 router = APIRouter(route_class=StrictRoute, prefix="/agent/v1", tags=["agent"])
 

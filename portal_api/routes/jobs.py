@@ -6,7 +6,8 @@ from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from billing import bills, receipts
+from billing.charging import bills
+from billing.settling import receipts
 from market.customer_api import (
     PAGE_MAX,
     CostView,
@@ -25,7 +26,8 @@ from portal_api.pages import CURSOR_MAX_CHARACTERS, place_of
 from portal_api.portal import PortalDep
 from portal_api.strictness import StrictRoute
 from portal_api.submissions import plan_job as make_plan
-from scheduler import jobs, outputs
+from scheduler.files import outputs
+from scheduler.work import jobs
 
 router = APIRouter(route_class=StrictRoute, prefix="/v1/jobs", tags=["jobs"])
 

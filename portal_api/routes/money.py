@@ -4,8 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Response
 
-from billing import balances, deposits
-from billing.deposits import Deposit
+from billing.ledger import balances
+from billing.treasury import deposits
+from billing.treasury.deposits import Deposit
 from market.customer_api import BalanceView, DepositRequest, DepositView, Money
 from market.errors import NotFound
 from market.ids import is_id

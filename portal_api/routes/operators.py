@@ -7,8 +7,8 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
-from billing import epochs
-from billing.epochs import EpochStatus
+from billing.settling import epochs
+from billing.settling.epochs import EpochStatus
 from market.customer_api import Money
 from monitoring.job_trace import JobTrace, job_trace
 from monitoring.overview import LedgerState, Overview, ledger_state, overview

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
-from billing import earnings, wallets
+from billing.settling import earnings, wallets
 from market.customer_api import Money
 from market.errors import NotFound
 from market.ids import is_id
@@ -17,7 +17,7 @@ from portal_api.identity.principals import SignedInProvider
 from portal_api.identity.tokens import TokenKind
 from portal_api.portal import PortalDep
 from portal_api.strictness import StrictRoute
-from scheduler import nodes, offers, providers
+from scheduler.supply import nodes, offers, providers
 from scheduler.tables import Node, Offer
 
 router = APIRouter(route_class=StrictRoute, prefix="/provider/v1", tags=["provider"])

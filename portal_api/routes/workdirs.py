@@ -6,7 +6,7 @@ from market.customer_api import WorkdirAnswer, WorkdirRequest
 from portal_api.identity.principals import JobWriter
 from portal_api.portal import PortalDep
 from portal_api.strictness import StrictRoute
-from scheduler import workdirs
+from scheduler.files import workdirs
 
 router = APIRouter(route_class=StrictRoute, prefix="/v1/workdirs", tags=["jobs"])
 

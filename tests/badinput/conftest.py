@@ -11,7 +11,7 @@ from served_market import ServedMarket
 from sqlalchemy import text
 from starlette.testclient import TestClient
 
-from billing import custody
+from billing.treasury import custody
 from infra.database import Base, Database
 from infra.ground import Ground
 from infra.settings import settings

@@ -17,7 +17,7 @@ from infra.ground import Ground
 from market.ids import new_id
 from market.signing import NodeKey
 from portal_api.identity.tokens import Role, TokenKind
-from scheduler import providers
+from scheduler.supply import providers
 
 
 class MarketAtHand:

@@ -8,11 +8,14 @@ from solders.keypair import Keypair
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from billing import audit, balances, capture, deposits, funding, leases, renewals, usage
-from billing.arrivals import Arrival
-from billing.custody import Custody
-from billing.funding import FundedWindow, JobTerms
-from billing.usage import MergeResult, SignedReport
+from billing.charging import capture, funding, renewals
+from billing.charging.funding import FundedWindow, JobTerms
+from billing.ledger import audit, balances
+from billing.metering import leases, usage
+from billing.metering.usage import MergeResult, SignedReport
+from billing.treasury import deposits
+from billing.treasury.arrivals import Arrival
+from billing.treasury.custody import Custody
 from infra.outbox.tables import OutboxMessage
 from infra.settings import Settings
 from market.agent_api import Report

@@ -4,8 +4,10 @@ import pytest
 from books import PROVIDER, Books
 from sqlalchemy import text
 
-from billing import audit, batches, epochs, funding, wallets
 from billing.chains.transactions import SignedTransaction
+from billing.charging import funding
+from billing.ledger import audit
+from billing.settling import batches, epochs, wallets
 
 
 @pytest.fixture

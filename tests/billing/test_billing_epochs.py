@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
-from billing import earnings, epochs, funding, payouts, receipts, wallets
+from billing.charging import funding
+from billing.settling import earnings, epochs, payouts, receipts, wallets
 from billing.tables.bills import EpochRow, UsageLineRow
 from infra.database import Database
 from market.clock import ManualClock

@@ -11,8 +11,11 @@ from books import NODE, ORGANIZATION, PROVIDER, Books, Stream
 from local_net import LocalNet
 from sqlalchemy import select, update
 
-from billing import bills, custody, deposits, earnings, handlers, payouts, receipts, tasks
-from billing.custody import Custody
+from billing import handlers, tasks
+from billing.charging import bills
+from billing.settling import earnings, payouts, receipts
+from billing.treasury import custody, deposits
+from billing.treasury.custody import Custody
 from infra.database import Database
 from infra.outbox import publish
 from infra.outbox.delivery import by_subscriber, claim, deliver

@@ -7,8 +7,10 @@ from books import PROVIDER, Books, Stream
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
-from billing import accounts, bills, earnings, ledger
-from billing.bills import JobCost
+from billing.charging import bills
+from billing.charging.bills import JobCost
+from billing.ledger import accounts, posting
+from billing.settling import earnings
 from billing.tables.bills import UsageLineRow
 from infra.database import Database
 from infra.outbox import NotReady
@@ -27,7 +29,7 @@ def test_a_short_job_is_charged_to_the_millisecond_and_the_rest_returns(books: B
     assert (line.provider_microusd, line.fee_microusd, line.rounding_microusd) == (10_449, 549, 1)
     assert (line.attempt_number, line.window_number, line.run_ms, line.epoch) == (1, 0, 10_999, None)
     assert earnings.of_provider(books.session, PROVIDER).payable_microusd == 10_449
-    assert ledger.balances(books.session, [accounts.FEES, accounts.ROUNDING]) == {
+    assert posting.balances(books.session, [accounts.FEES, accounts.ROUNDING]) == {
         accounts.FEES: 549,
         accounts.ROUNDING: 1,
     }

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from local_net import LocalNet
 from sqlalchemy import select
 
-from billing import audit, balances, deposit_watch, deposits
-from billing.arrivals import WHOLE_TRANSACTION, Arrival, arrivals
 from billing.chains.port import ChainTransaction, ChainUnavailable, Failure, TokenChange, TokenTransfer
-from billing.custody import Custody
-from billing.deposits import WATCHED_FOR, Deposit, TooManyDeposits
+from billing.ledger import audit, balances
 from billing.tables.deposits import DepositRow
+from billing.treasury import deposit_watch, deposits
+from billing.treasury.arrivals import WHOLE_TRANSACTION, Arrival, arrivals
+from billing.treasury.custody import Custody
+from billing.treasury.deposits import WATCHED_FOR, Deposit, TooManyDeposits
 from infra.database import Database
 from market.clock import ManualClock
 from market.errors import NotFound

@@ -4,9 +4,9 @@ import pytest
 from books import Books
 from sqlalchemy.exc import IntegrityError
 
-from billing import bills, funding
-from billing.bills import JobCost
-from billing.funding import FundedWindow, JobTerms
+from billing.charging import bills, funding
+from billing.charging.bills import JobCost
+from billing.charging.funding import FundedWindow, JobTerms
 from infra.outbox import NotReady
 from market.errors import InsufficientFunds, InvalidInput
 from market.states import Reason

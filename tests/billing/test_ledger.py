@@ -11,8 +11,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from billing import accounts, ledger
-from billing.ledger import LedgerError, Transfer
+from billing.ledger import accounts, posting
+from billing.ledger.posting import LedgerError, Transfer
 from infra.database import Database
 
 ALICE, BOB = accounts.available("org_A"), accounts.available("org_B")
@@ -29,22 +29,22 @@ def refused(session: Session, statement: str, because: str) -> None:
 
 
 def test_a_transfer_moves_the_balances_of_its_accounts(session: Session) -> None:
-    assert ledger.post(session, [grant("a", ALICE, 5), grant("b", BOB, 7)]) == {"a", "b"}
-    assert ledger.balances(session, [ALICE, BOB, accounts.TREASURY]) == {ALICE: 5, BOB: 7, accounts.TREASURY: -12}
+    assert posting.post(session, [grant("a", ALICE, 5), grant("b", BOB, 7)]) == {"a", "b"}
+    assert posting.balances(session, [ALICE, BOB, accounts.TREASURY]) == {ALICE: 5, BOB: 7, accounts.TREASURY: -12}
 
 
 def test_a_transfer_that_was_posted_is_not_posted_again(session: Session) -> None:
-    ledger.post(session, [grant("a", ALICE, 5)])
-    assert ledger.post(session, [grant("a", ALICE, 5), grant("b", ALICE, 1)]) == {"b"}
-    assert ledger.balances(session, [ALICE]) == {ALICE: 6}
+    posting.post(session, [grant("a", ALICE, 5)])
+    assert posting.post(session, [grant("a", ALICE, 5), grant("b", ALICE, 1)]) == {"b"}
+    assert posting.balances(session, [ALICE]) == {ALICE: 6}
     with pytest.raises(LedgerError, match="posted with other entries"):
-        ledger.post(session, [grant("a", ALICE, 6)])
+        posting.post(session, [grant("a", ALICE, 6)])
 
 
 def test_what_does_not_balance_is_refused_by_us_and_by_the_database(session: Session) -> None:
     with pytest.raises(LedgerError, match="does not balance"):
-        ledger.post(session, [Transfer("a", {ALICE: 5, accounts.TREASURY: -4})])
-    ledger.post(session, [grant("a", ALICE, 5)])
+        posting.post(session, [Transfer("a", {ALICE: 5, accounts.TREASURY: -4})])
+    posting.post(session, [grant("a", ALICE, 5)])
     session.execute(text("INSERT INTO transfers (id, key) VALUES ('t', 't')"))
     one, two = f"('t', '{ALICE}', 1)", f"('t', '{accounts.TREASURY}', -2)"
     refused(session, f"INSERT INTO entries VALUES {one}, {two}", "does not balance")
@@ -53,7 +53,7 @@ def test_what_does_not_balance_is_refused_by_us_and_by_the_database(session: Ses
 
 
 def test_nothing_that_was_written_changes(session: Session) -> None:
-    ledger.post(session, [grant("a", ALICE, 5), grant("b", BOB, 5)])
+    posting.post(session, [grant("a", ALICE, 5), grant("b", BOB, 5)])
     refused(session, "UPDATE entries SET amount_microusd = -amount_microusd", "never changes")
     refused(session, "DELETE FROM entries", "never changes")
     refused(session, "TRUNCATE entries", "never changes")
@@ -68,11 +68,11 @@ def test_nothing_that_was_written_changes(session: Session) -> None:
 
 
 def test_no_balance_goes_below_zero(session: Session) -> None:
-    ledger.post(session, [grant("a", ALICE, 5)])
+    posting.post(session, [grant("a", ALICE, 5)])
     with pytest.raises(DBAPIError, match="ck_accounts_sign"), session.begin_nested():
-        ledger.post(session, [Transfer("b", {ALICE: -6, BOB: 6})])
+        posting.post(session, [Transfer("b", {ALICE: -6, BOB: 6})])
     with pytest.raises(DBAPIError, match="ck_accounts_sign"), session.begin_nested():
-        ledger.post(session, [Transfer("c", {ALICE: -5, BOB: -1, accounts.TREASURY: 6})])
+        posting.post(session, [Transfer("c", {ALICE: -5, BOB: -1, accounts.TREASURY: 6})])
 
 
 Move = tuple[int, str, str, int]
@@ -90,22 +90,22 @@ def test_any_sets_of_transfers_give_the_balances_of_a_plain_sum(
     model: dict[str, dict[str, int]] = {"start": {}}
     names = {owner: accounts.available(owner) for owner in ("org_A", "org_B", "org_C")}
     start = dict.fromkeys(names.values(), 1000)
-    ledger.post(session, [Transfer("start", start | {accounts.TREASURY: -3000})])
+    posting.post(session, [Transfer("start", start | {accounts.TREASURY: -3000})])
     for number, chosen in enumerate(rounds):
         transfers = {}
         for slot, giver, taker, amount in chosen:
             entries = {names[giver]: -amount, names[taker]: amount} if giver != taker else {names[giver]: 0}
             transfers[f"{number}.{slot}"] = Transfer(f"{number}.{slot}", entries)
-        ledger.post(session, list(transfers.values()))
-        ledger.post(session, list(transfers.values()))
+        posting.post(session, list(transfers.values()))
+        posting.post(session, list(transfers.values()))
         model |= {key: dict(transfer.entries) for key, transfer in transfers.items()}
     sums = {name: 1000 + sum(entries.get(name, 0) for entries in model.values()) for name in start}
-    assert ledger.balances(session, list(start)) == sums
+    assert posting.balances(session, list(start)) == sums
 
 
 def test_transactions_that_touch_the_same_accounts_wait_and_never_deadlock(database: Database) -> None:
     with database.transaction() as session:
-        ledger.post(session, [grant("start a", ALICE, 1000), grant("start b", BOB, 1000)])
+        posting.post(session, [grant("start a", ALICE, 1000), grant("start b", BOB, 1000)])
     together = Barrier(4)
     failures: list[Exception] = []
 
@@ -114,7 +114,7 @@ def test_transactions_that_touch_the_same_accounts_wait_and_never_deadlock(datab
         try:
             for number in range(15):
                 with database.transaction() as session:
-                    ledger.post(session, [Transfer(f"{name}.{number}", {giver: -3, taker: 3})])
+                    posting.post(session, [Transfer(f"{name}.{number}", {giver: -3, taker: 3})])
         except Exception as error:
             failures.append(error)
 
@@ -125,4 +125,4 @@ def test_transactions_that_touch_the_same_accounts_wait_and_never_deadlock(datab
         thread.join(60)
     assert failures == []
     with database.read() as session:
-        assert ledger.balances(session, [ALICE, BOB]) == {ALICE: 1000, BOB: 1000}
+        assert posting.balances(session, [ALICE, BOB]) == {ALICE: 1000, BOB: 1000}

@@ -14,10 +14,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from solders.keypair import Keypair
 from sqlalchemy import select
 
-from billing import batches, bills, epochs, funding, receipts, wallets
-from billing.batches import Batch
 from billing.chains.transactions import SignedTransaction
-from billing.funding import JobTerms
+from billing.charging import bills, funding
+from billing.charging.funding import JobTerms
+from billing.settling import batches, epochs, receipts, wallets
+from billing.settling.batches import Batch
 from billing.tables.bills import UsageLineRow
 from billing.tables.funding import HoldRow, WindowRow
 from infra.outbox import NotReady

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.rating import LATE_READINGS, Lease, Line, Meter, OpenWindow, settle
-from billing.windows import Rate
+from billing.charging.rating import LATE_READINGS, Lease, Line, Meter, OpenWindow, settle
+from billing.charging.windows import Rate
 from market.money import usage_charge_microusd
 
 START = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)

@@ -11,12 +11,14 @@ from solders.keypair import Keypair
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from billing import accounts, audit, earnings, epochs, funding, ledger, payouts, receipts, settlement, wallets
 from billing.chains.port import Chain, ChainUnavailable, SignatureState, SignatureStatus, Simulation
 from billing.chains.transactions import PAYOUTS_MAX
-from billing.custody import Custody
-from billing.settlement import Settler, sender_lock
+from billing.charging import funding
+from billing.ledger import accounts, audit, posting
+from billing.settling import earnings, epochs, payouts, receipts, settlement, wallets
+from billing.settling.settlement import Settler, sender_lock
 from billing.tables.settlement import PayoutRow, SettlementBatchRow, SigningRow
+from billing.treasury.custody import Custody
 from infra.database import Database
 from market.clock import ManualClock
 from market.receipts import verify_receipt
@@ -310,7 +312,7 @@ def test_many_payouts_are_split_over_transactions_that_fit(
     with database.read() as session:
         batches = session.scalars(select(PayoutRow.batch_id).distinct()).all()
         assert len(batches) == 2
-        assert ledger.balances(session, [accounts.TREASURY]) == {accounts.TREASURY: EARNED * len(owners) - 19_000_000}
+        assert posting.balances(session, [accounts.TREASURY]) == {accounts.TREASURY: EARNED * len(owners) - 19_000_000}
 
 
 def test_a_second_sender_does_nothing(database: Database, clock: ManualClock, net: LocalNet) -> None:

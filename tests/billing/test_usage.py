@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select, text
 
-from billing import usage
-from billing.streams import AHEAD_MAX, STREAMS_PER_LEASE_MAX
+from billing.metering import usage
+from billing.metering.streams import AHEAD_MAX, STREAMS_PER_LEASE_MAX
+from billing.metering.usage import SignedReport
 from billing.tables.metering import ReadingRefusalRow, ReadingStreamRow
-from billing.usage import SignedReport
 from infra.database import Database
 from market.clock import ManualClock
 from market.readings import Reading

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.windows import PARTIAL_SECONDS_MIN, RENEW_BEFORE, Funded, Limits, Rate, next_window, renewal
+from billing.charging.windows import PARTIAL_SECONDS_MIN, RENEW_BEFORE, Funded, Limits, Rate, next_window, renewal
 from market.money import usage_charge_microusd
 from market.states import Reason
 

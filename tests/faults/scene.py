@@ -14,15 +14,16 @@ from plane import ControlPlane, until
 from solders.keypair import Keypair
 from sqlalchemy import text
 
-from billing import audit, deposits
-from billing.arrivals import Arrival
-from billing.custody import Custody
+from billing.ledger import audit
+from billing.treasury import deposits
+from billing.treasury.arrivals import Arrival
+from billing.treasury.custody import Custody
 from infra.database import Database
 from market.clock import SystemClock
 from portal_api.identity import tokens
 from portal_api.identity.bootstrap import create_organization
 from portal_api.identity.tokens import Role, TokenKind
-from scheduler import providers
+from scheduler.supply import providers
 
 Result = TypeVar("Result")
 DEPOSIT_MICROUSD = 10_000_000_000

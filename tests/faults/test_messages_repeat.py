@@ -10,9 +10,11 @@ from soak_size import size
 from solders.keypair import Keypair
 from sqlalchemy import text
 
-from billing import audit, capture, deposits, funding, renewals
-from billing.arrivals import Arrival
-from billing.custody import Custody
+from billing.charging import capture, funding, renewals
+from billing.ledger import audit
+from billing.treasury import deposits
+from billing.treasury.arrivals import Arrival
+from billing.treasury.custody import Custody
 from infra.database import Base, Database
 from infra.outbox import subscriptions
 from infra.outbox.delivery import ATTEMPTS_MAX, by_subscriber, claim, deliver
@@ -23,8 +25,10 @@ from market.resources import Inventory, Unit
 from market.signing import NodeKey
 from market.specs import parse_job_spec
 from market.states import Reason
-from scheduler import attempts, jobs, nodes, providers, rounds
-from scheduler.jobs import NewJob
+from scheduler.rounds import placing
+from scheduler.supply import nodes, providers
+from scheduler.work import attempts, jobs
+from scheduler.work.jobs import NewJob
 
 OWNER = "org_1"
 SPEC = {"run": "true", "resources": {"cpu": 1, "memory": "1GB", "disk": "1GB"}, "max_duration": "1h"}
@@ -53,7 +57,7 @@ class Line:
         self._submit()
         for _ in range(3):
             self._pass_time()
-            rounds.run(self.database, self.clock, limit=10)
+            placing.run(self.database, self.clock, limit=10)
             self.carry(order)
             self._pass_time(500)
             with self.database.transaction() as session:

@@ -57,7 +57,7 @@ BUGS = (
     ),
     Bug(
         "drop the fence",
-        "scheduler/attempts.py",
+        "scheduler/work/attempts.py",
         "    if attempt.state.final:\n",
         "    if attempt.state.final and attempt.number == job.attempts_placed:\n",
         "tests/scheduler/test_sweep.py::test_late_words_of_a_lost_attempt_change_nothing_but_free_its_gpus",
@@ -78,7 +78,7 @@ BUGS = (
     ),
     Bug(
         "double capture",
-        "billing/capture.py",
+        "billing/charging/capture.py",
         ".where(WindowRow.lease_id.in_(lease_ids), WindowRow.settled_at.is_(None))",
         ".where(WindowRow.lease_id.in_(lease_ids))",
         "tests/faults/test_messages_repeat.py::"
@@ -93,14 +93,14 @@ BUGS = (
     ),
     Bug(
         "call nodes lost that a deaf portal could not hear",
-        "scheduler/silence.py",
+        "scheduler/upkeep/silence.py",
         "    if listened_at is None or now - listened_at > silent_after / 2:\n",
         "    if listened_at is None:\n",
         "tests/scheduler/test_sweep.py::test_an_outage_of_ours_evicts_no_job_however_few_nodes_there_are",
     ),
     Bug(
         "lease by a clock that was read too early",
-        "scheduler/rounds.py",
+        "scheduler/rounds/placing.py",
         "    now = clock.now()\n",
         "    now = clock.now() - timedelta(seconds=1)\n",
         "tests/faults/test_engines_fail.py::test_the_cache_holds_no_truth",

@@ -5,10 +5,11 @@ from datetime import timedelta
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from billing import accounts, deposits
-from billing.arrivals import Arrival
-from billing.custody import Custody
-from billing.funding import JobTerms, open_job
+from billing.charging.funding import JobTerms, open_job
+from billing.ledger import accounts
+from billing.treasury import deposits
+from billing.treasury.arrivals import Arrival
+from billing.treasury.custody import Custody
 from infra.outbox.tables import Delivery
 from market.agent_api import JoinRequest
 from market.clock import ManualClock
@@ -18,9 +19,11 @@ from market.signing import NodeKey
 from market.specs import parse_job_spec
 from market.states import JobState
 from monitoring.overview import ledger_state, overview
-from scheduler import jobs, nodes, providers, quotes, rounds
-from scheduler.jobs import NewJob
-from scheduler.nodes import Heartbeat
+from scheduler.rounds import placing, quotes
+from scheduler.supply import nodes, providers
+from scheduler.supply.nodes import Heartbeat
+from scheduler.work import jobs
+from scheduler.work.jobs import NewJob
 
 USDC = 1_000_000
 SPEC = parse_job_spec({"run": "true", "resources": {"gpu": "H100"}, "max_duration": "15m"})
@@ -81,7 +84,7 @@ def test_the_overview_is_what_happened(session: Session, clock: ManualClock) -> 
     _node(session, clock, gpus=4, simulated=True)
     for _ in range(3):
         _job(session, clock, organization_id)
-    assert rounds.place(session, clock, limit=10, seed="s").placed == 2
+    assert placing.place(session, clock, limit=10, seed="s").placed == 2
     clock.advance(timedelta(seconds=7))
     seen = overview(session, clock.now())
     assert (seen.nodes.online, seen.nodes.lost) == (2, 0)

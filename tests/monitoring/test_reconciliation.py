@@ -5,9 +5,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import text
 
-from billing import audit, deposits, funding
-from billing.arrivals import Arrival
-from billing.custody import Custody
+from billing.charging import funding
+from billing.ledger import audit
+from billing.treasury import deposits
+from billing.treasury.arrivals import Arrival
+from billing.treasury.custody import Custody
 from infra.database import Database
 from infra.outbox.delivery import by_subscriber, claim, deliver
 from market.agent_api import AttemptStatus, JoinRequest
@@ -16,8 +18,10 @@ from market.resources import Inventory, Unit
 from market.signing import NodeKey
 from market.specs import parse_job_spec
 from monitoring import reconciliation
-from scheduler import attempts, jobs, nodes, providers, rounds
-from scheduler.jobs import NewJob
+from scheduler.rounds import placing
+from scheduler.supply import nodes, providers
+from scheduler.work import attempts, jobs
+from scheduler.work.jobs import NewJob
 
 OWNER = "org_1"
 SPEC = {"run": "true", "resources": {"cpu": 1, "memory": "1GB", "disk": "1GB"}, "max_duration": "10m"}
@@ -46,7 +50,7 @@ def market(database: Database, clock: ManualClock) -> Database:
         terms = funding.JobTerms("job_1", OWNER, Unit.CPU, 1000, 1_000_000, None, 600)
         window = funding.open_job(session, terms, now)
         jobs.submit(session, [NewJob("job_1", OWNER, parse_job_spec(SPEC), None, 1_000_000, window.seconds)], now)
-    assert rounds.run(database, clock, limit=10) == 1
+    assert placing.run(database, clock, limit=10) == 1
     clock.advance(timedelta(seconds=10))
     with database.transaction() as session:
         attempt = session.scalar(text("SELECT id FROM attempts"))

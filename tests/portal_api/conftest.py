@@ -9,7 +9,7 @@ import redis
 import structlog
 from portal_world import PortalWorld, market_variables
 
-from billing import custody
+from billing.treasury import custody
 from infra.database import Database
 from infra.ground import Ground
 from infra.settings import Settings, settings

@@ -13,8 +13,10 @@ import httpx
 import redis
 from fastapi import FastAPI
 
-from billing import capture, deposits, usage
-from billing.arrivals import Arrival
+from billing.charging import capture
+from billing.metering import usage
+from billing.treasury import deposits
+from billing.treasury.arrivals import Arrival
 from infra.ground import Ground
 from infra.outbox.delivery import by_subscriber, claim, deliver
 from infra.secrets import SecretBox
@@ -30,7 +32,8 @@ from portal_api.identity import tokens
 from portal_api.identity.bootstrap import create_organization
 from portal_api.identity.tokens import Role, TokenKind
 from portal_api.portal import Portal
-from scheduler import providers, rounds
+from scheduler.rounds import placing
+from scheduler.supply import providers
 
 GIB = 2**30
 SPEC: dict[str, Any] = {
@@ -204,7 +207,7 @@ class PortalWorld:
 
     def place(self) -> None:
         """What the scheduler's worker does."""
-        rounds.run(self.base.database, self.clock, limit=100)
+        placing.run(self.base.database, self.clock, limit=100)
 
     def deliver(self) -> None:
         """What the relay and the workers do, until nothing is due."""

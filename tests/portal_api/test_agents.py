@@ -14,7 +14,7 @@ from market.canonical import canonical_json
 from market.signing import REPORT_TAG, NodeKey
 from portal_api.agent_polls import HEARTBEAT_SECONDS, HeartbeatPace
 from portal_api.identity.tokens import TokenKind
-from scheduler.nodes import Heartbeat
+from scheduler.supply.nodes import Heartbeat
 from scheduler.tables import Node as NodeRow
 
 pytestmark = pytest.mark.anyio

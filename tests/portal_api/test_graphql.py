@@ -15,7 +15,7 @@ from portal_api.app import create_app
 from portal_api.graphql.bounds import ALIASES_MAX, DEPTH_MAX, FIELDS_MAX, TOKENS_MAX
 from portal_api.identity.tokens import Role
 from portal_api.threads import DatabaseThreads
-from scheduler import jobs
+from scheduler.work import jobs
 
 pytestmark = pytest.mark.anyio
 SUBMIT = """mutation ($input: SubmitJobInput!) {

@@ -9,7 +9,8 @@ from portal_world import PortalWorld, readings_of
 from solders.keypair import Keypair
 from sqlalchemy import select, text
 
-from billing import epochs, renewals, wallets
+from billing.charging import renewals
+from billing.settling import epochs, wallets
 from billing.tables.metering import MeteredLeaseRow
 from gridbay.cli.job_trace import print_trace
 from gridbay.client.operator import JobTrace
@@ -121,7 +122,7 @@ async def test_what_a_handler_logs_names_job_message_and_request(
         seen.append(structlog.contextvars.get_contextvars())
         return []
 
-    monkeypatch.setattr("billing.leases.bind_many", handle)
+    monkeypatch.setattr("billing.metering.leases.bind_many", handle)
     world.deliver()
     (bound,) = seen
     assert bound["job_id"] == submitted.json()["job_id"]

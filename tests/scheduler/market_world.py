@@ -16,10 +16,14 @@ from market.resources import GpuFacts, Inventory
 from market.signing import NodeKey
 from market.specs import parse_job_spec
 from market.states import Reason
-from scheduler import attempts, desired, handlers, jobs, listening, nodes, providers, quotes, rounds, stops, sweep
-from scheduler.jobs import JobRecord, NewJob
-from scheduler.nodes import Heartbeat
+from scheduler import handlers
+from scheduler.rounds import placing, quotes
+from scheduler.supply import nodes, providers
+from scheduler.supply.nodes import Heartbeat
 from scheduler.tables import Attempt, Job, Lease, Node, Provider
+from scheduler.upkeep import listening, sweep
+from scheduler.work import attempts, desired, jobs, stops
+from scheduler.work.jobs import JobRecord, NewJob
 
 GIB = 2**30
 ORGANIZATION = "org_01KAHJ2M6V8YQ4ZR3T5W7X9B0C"
@@ -91,7 +95,7 @@ class World:
         return job_id
 
     def place(self, *, limit: int = 500, seed: str = "seed") -> int:
-        return rounds.place(self.session, self.clock, limit=limit, seed=seed).placed
+        return placing.place(self.session, self.clock, limit=limit, seed=seed).placed
 
     def running(self, **spec: Any) -> tuple[str, str]:
         """A job whose only attempt runs: (job id, attempt id)."""

@@ -15,8 +15,9 @@ from infra.database import Database
 from market.clock import ManualClock
 from market.messages import AttemptEnded, AttemptPlaced, FundingRefused, JobEnded, JobFunded, JobRequeued
 from market.states import JOB_TRANSITIONS, JobState, Reason
-from scheduler import handlers, jobs
+from scheduler import handlers
 from scheduler.tables import Attempt, Gpu, Job, Lease, LeaseGpu, Node
+from scheduler.work import jobs
 
 START = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 CLAIMS = st.sampled_from(

@@ -9,9 +9,9 @@ from market.agent_api import Action, AttemptStatus, DesiredAttempt
 from market.errors import NotFound
 from market.messages import AttemptEnded, JobEnded, JobRequeued
 from market.states import AttemptState, JobState, Reason
-from scheduler import attempts, desired, jobs, orders
-from scheduler.retries import Situation, believed, next_step
 from scheduler.tables import Attempt
+from scheduler.work import attempts, desired, jobs, orders
+from scheduler.work.retries import Situation, believed, next_step
 
 RETRY = {"on": ["provider_lost", "failure"], "max_attempts": 2}
 

@@ -14,7 +14,7 @@ from infra.storage.local import LocalStorage
 from market.agent_api import LOG_CHUNK_MAX_BYTES, OutputFile
 from market.errors import InvalidInput, NotFound, StaleAttempt, TooLarge
 from market.states import Reason
-from scheduler import logs, outputs, workdirs
+from scheduler.files import logs, outputs, workdirs
 
 SHA = hashlib.sha256(b"archive").hexdigest()
 

@@ -8,8 +8,9 @@ from market_world import ORGANIZATION, World
 from market.agent_api import Action
 from market.messages import FundingRefused, JobEnded, JobFunded
 from market.states import JobState, Reason
-from scheduler import desired, handlers, jobs, stops
+from scheduler import handlers
 from scheduler.tables import Lease
+from scheduler.work import desired, jobs, stops
 
 
 def leased(world: World, funded_seconds: int = 900) -> tuple[str, str, Lease]:

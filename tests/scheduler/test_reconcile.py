@@ -6,7 +6,7 @@ from sqlalchemy import text
 
 from market.messages import JobEnded
 from market.states import AttemptState, JobState, Reason
-from scheduler import reconcile
+from scheduler.upkeep import reconcile
 
 H100 = "NVIDIA H100"
 

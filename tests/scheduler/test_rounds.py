@@ -15,10 +15,12 @@ from market.messages import AttemptPlaced, JobSubmitted
 from market.resources import Unit
 from market.specs import parse_job_spec
 from market.states import AttemptState, JobState, Reason
-from scheduler import desired, jobs, nodes, orders, rounds
-from scheduler.jobs import NewJob
+from scheduler.rounds import placing
+from scheduler.supply import nodes
 from scheduler.tables import Attempt, Gpu, Job, Lease, LeaseGpu, Node
 from scheduler.tables.leases import WHOLE_GPU
+from scheduler.work import desired, jobs, orders
+from scheduler.work.jobs import NewJob
 
 H100 = "NVIDIA H100"
 
@@ -112,7 +114,7 @@ def test_a_long_queue_is_gone_through_to_its_end(database: Database, clock: Manu
             world.job(resources={"gpu": "B200"}, budget={"max_price": 1})
             clock.advance(timedelta(milliseconds=1))
         last = world.job()
-    assert rounds.run(database, clock, limit=2) == 1
+    assert placing.run(database, clock, limit=2) == 1
     with database.read() as session:
         assert session.get_one(Job, last).state is JobState.PLACED
 
@@ -128,7 +130,7 @@ def test_two_rounds_at_once_place_each_job_once(database: Database, clock: Manua
 
     def round_after_round() -> int:
         start.wait(timeout=10)
-        return rounds.run(database, clock, limit=3)
+        return placing.run(database, clock, limit=3)
 
     with ThreadPoolExecutor(2) as pool:
         placed = [future.result(timeout=60) for future in [pool.submit(round_after_round) for _ in range(2)]]
@@ -145,7 +147,7 @@ def test_a_decision_on_a_node_that_changed_meanwhile_is_dropped(database: Databa
         node = world.node([H100])
         job_id = world.job(resources={"gpu": 1})
     changes = iter([lambda: change(database, node, clock)])
-    original = rounds.choose
+    original = placing.choose
 
     def choose_late(*arguments: object) -> object:
         choice = original(*arguments)  # type: ignore[arg-type]
@@ -153,8 +155,8 @@ def test_a_decision_on_a_node_that_changed_meanwhile_is_dropped(database: Databa
         return choice
 
     with pytest.MonkeyPatch.context() as patch, database.transaction() as session:
-        patch.setattr(rounds, "choose", choose_late)
-        assert rounds.place(session, clock, limit=10, seed="s").placed == 0
+        patch.setattr(placing, "choose", choose_late)
+        assert placing.place(session, clock, limit=10, seed="s").placed == 0
     with database.read() as session:
         assert session.get_one(Job, job_id).state is JobState.QUEUED
 

@@ -6,8 +6,9 @@ from market_world import LIMITS, World, inventory
 from sqlalchemy import select
 
 from market.resources import Unit
-from scheduler import listening, nodes, offers, supply, sweep
+from scheduler.supply import intervals, nodes, offers
 from scheduler.tables import Node, NodeState, SupplyInterval
+from scheduler.upkeep import listening, sweep
 
 
 def look(world: World, seconds: float = 0) -> list[tuple[str, int, float, float | None]]:
@@ -15,7 +16,7 @@ def look(world: World, seconds: float = 0) -> list[tuple[str, int, float, float 
     world.clock.advance(timedelta(seconds=seconds))
     listening.note(world.session, world.clock.now())
     sweep.mark_lost(world.session, world.clock.now(), LIMITS)
-    supply.follow(world.session, world.clock.now())
+    intervals.follow(world.session, world.clock.now())
     rows = world.session.scalars(
         select(SupplyInterval)
         .order_by(SupplyInterval.model, SupplyInterval.from_at)

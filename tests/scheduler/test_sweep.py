@@ -13,10 +13,11 @@ from infra.database import Database
 from market.clock import ManualClock
 from market.messages import AttemptEnded, JobEnded, JobRequeued
 from market.states import AttemptState, JobState, Reason
-from scheduler import desired, jobs, leases, listening, sweep
-from scheduler.silence import BRAKE_MAX, Pulse, Verdict, judge
 from scheduler.tables import NodeState
-from scheduler.work import lock_attempts
+from scheduler.upkeep import listening, sweep
+from scheduler.upkeep.silence import BRAKE_MAX, Pulse, Verdict, judge
+from scheduler.work import desired, jobs, leases
+from scheduler.work.locked import lock_attempts
 
 H100 = "NVIDIA H100"
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)

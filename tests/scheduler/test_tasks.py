@@ -13,8 +13,10 @@ from infra.database import Database
 from infra.settings import Settings
 from market.clock import ManualClock
 from market.states import JobState, Reason
-from scheduler import listening, rounds, tasks
+from scheduler import tasks
+from scheduler.rounds import placing
 from scheduler.tables import Job
+from scheduler.upkeep import listening
 
 # Celery warns of the attribute by which infra.bus.tasks names a task's queue.
 pytestmark = pytest.mark.filterwarnings(r"ignore:\s*The 'queue' task attribute:DeprecationWarning")
@@ -73,5 +75,5 @@ def test_a_run_that_takes_too_long_leaves_the_rest_to_the_next(ground: SimpleNam
         for _ in range(3):
             world.job(resources={"cpu": 1})
             ground.clock.advance(timedelta(milliseconds=1))
-    assert rounds.run(ground.database, ground.clock, limit=2, seconds_max=0) == 2
-    assert rounds.run(ground.database, ground.clock, limit=2) == 1
+    assert placing.run(ground.database, ground.clock, limit=2, seconds_max=0) == 2
+    assert placing.run(ground.database, ground.clock, limit=2) == 1

@@ -1,0 +1,206 @@
+"""Capturing: settles the windows that are due, each once: hold → provider, fee and rounding; the rest is released."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy.orm import Session
+
+from billing.charging import holds, rating
+from billing.ledger import accounts, posting
+from billing.tables.bills import UsageLineRow
+from billing.tables.funding import HoldRow, WindowRow
+from billing.tables.metering import MeteredLeaseRow, ReadingStreamRow
+from infra.bulk import insert_rows, write_changes
+from infra.outbox import publish
+from infra.settings import Settings, settings
+from infra.telemetry import WINDOWS_CAPTURED, count
+from infra.wakeups import after_commit
+from market.ids import new_id
+from market.messages import UsageCaptured
+
+LEASES_MAX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A window that is not settled yet, and its hold."""
+
+    window: WindowRow
+    hold: HoldRow
+
+
+def capture_due(session: Session, now: datetime, config: Settings | None = None, limit: int = LEASES_MAX) -> int:
+    """Settle what can be settled of every lease with a window that is over, or that has ended; returns lines written.
+
+    Leases that another transaction is capturing are skipped.
+    """
+    over = select(WindowRow.lease_id).where(WindowRow.settled_at.is_(None), WindowRow.until_at <= now)
+    due = (
+        select(MeteredLeaseRow)
+        .where(
+            MeteredLeaseRow.settled_at.is_(None),
+            or_(MeteredLeaseRow.ended_at.is_not(None), MeteredLeaseRow.lease_id.in_(over)),
+        )
+        .limit(limit)
+    )
+    return capture_locked(session, _locked(session, due, skip_locked=True), now, config)
+
+
+def capture_leases(session: Session, lease_ids: Sequence[str], now: datetime, config: Settings | None = None) -> int:
+    """As capture_due, for these leases, waiting for whoever is at them."""
+    return capture_locked(session, lock_leases(session, lease_ids), now, config)
+
+
+def lock_leases(session: Session, lease_ids: Sequence[str]) -> Sequence[MeteredLeaseRow]:
+    """The leases that billing knows of these, locked for a capture."""
+    wanted = select(MeteredLeaseRow).where(MeteredLeaseRow.lease_id.in_(lease_ids))
+    return _locked(session, wanted, skip_locked=False)
+
+
+def capture_locked(
+    session: Session, leases: Sequence[MeteredLeaseRow], now: datetime, config: Settings | None = None
+) -> int:
+    """As capture_due, for leases that the caller has locked."""
+    return _capture(session, leases, now, config or settings()) if leases else 0
+
+
+def _locked(session: Session, leases: Select[MeteredLeaseRow], *, skip_locked: bool) -> Sequence[MeteredLeaseRow]:
+    statement = leases.order_by(MeteredLeaseRow.lease_id).with_for_update(skip_locked=skip_locked, key_share=True)
+    return session.scalars(statement, execution_options={"populate_existing": True}).all()
+
+
+def _capture(session: Session, leases: Sequence[MeteredLeaseRow], now: datetime, config: Settings) -> int:
+    """Load, decide, apply; the leases are locked."""
+    lease_ids = [lease.lease_id for lease in leases]
+    windows, meters = _open_windows(session, lease_ids), _meters(session, lease_ids)
+    final_wait = timedelta(seconds=config.final_reading_wait_seconds)
+    transfers: list[posting.Transfer] = []
+    lines: list[dict[str, object]] = []
+    messages: list[UsageCaptured] = []
+    for lease in leases:
+        of_lease = windows.get(lease.lease_id, {})
+        _notice_over(of_lease.values(), now)
+        offered = [_offered(item) for item in of_lease.values()]
+        meter = meters.get(lease.lease_id, rating.Meter())
+        settled = rating.settle(_lease(lease), offered, meter, now, final_wait)
+        for outcome in settled:
+            item = of_lease[outcome.number]
+            item.window.settled_at = now
+            transfers.append(holds.settle(item.hold, outcome.captured_microusd, now))
+            if outcome.line is not None:
+                transfers.append(_capture_transfer(lease, item.window, outcome.line))
+                line_id = new_id("line")
+                lines.append(_line_row(lease, item.window, outcome.line, now) | {"id": line_id})
+                messages.append(_captured(lease, line_id))
+                lease.metered_ms = outcome.line.to_ms
+                lease.charged_microusd += outcome.line.amount_microusd
+        if lease.ended_at is not None and lease.settled_at is None and len(settled) == len(of_lease):
+            lease.settled_at = now
+        if settled:
+            after_commit(session, f"job:{lease.job_id}", f"organization:{lease.organization_id}")
+    write_changes(session)
+    count(session, WINDOWS_CAPTURED, len(lines))
+    insert_rows(session, UsageLineRow, lines)
+    publish(session, *messages)
+    posting.post(session, transfers)
+    return len(lines)
+
+
+def _open_windows(session: Session, lease_ids: Sequence[str]) -> dict[str, dict[int, _Open]]:
+    """By lease and number."""
+    rows = session.execute(
+        select(WindowRow, HoldRow)
+        .join(HoldRow, HoldRow.id == WindowRow.hold_id)
+        .where(WindowRow.lease_id.in_(lease_ids), WindowRow.settled_at.is_(None))
+        .order_by(WindowRow.lease_id, WindowRow.number),
+        execution_options={"populate_existing": True},
+    )
+    found: dict[str, dict[int, _Open]] = {}
+    for window, hold in rows:
+        found.setdefault(window.lease_id, {})[window.number] = _Open(window, hold)
+    return found
+
+
+def _meters(session: Session, lease_ids: Sequence[str]) -> dict[str, rating.Meter]:
+    """What the durable readings of the lease's own node say; several streams add up."""
+    stream = ReadingStreamRow
+    rows = session.execute(
+        select(
+            stream.lease_id,
+            func.sum(stream.durable_run_ms).label("run_ms"),
+            func.max(stream.durable_received_at).label("reached_at"),
+            func.bool_or(stream.finished_at.is_not(None)).label("final"),
+        )
+        .join(
+            MeteredLeaseRow,
+            and_(MeteredLeaseRow.lease_id == stream.lease_id, MeteredLeaseRow.node_id == stream.node_id),
+        )
+        .where(stream.lease_id.in_(lease_ids))
+        .group_by(stream.lease_id)
+    )
+    return {row.lease_id: rating.Meter(int(row.run_ms), row.reached_at, row.final) for row in rows}
+
+
+def _notice_over(items: Iterable[_Open], now: datetime) -> None:
+    for item in items:
+        if item.window.noticed_over_at is None and item.window.until_at <= now:
+            item.window.noticed_over_at = now
+
+
+def _lease(row: MeteredLeaseRow) -> rating.Lease:
+    return rating.Lease(
+        quantity_milli=row.quantity_milli,
+        price_microusd_per_unit_hour=row.price_microusd_per_unit_hour,
+        fee_basis_points=row.fee_basis_points,
+        granted_at=row.granted_at,
+        ended_at=row.ended_at,
+        ended_noticed_at=row.ended_noticed_at,
+        metered_ms=row.metered_ms,
+        charged_microusd=row.charged_microusd,
+    )
+
+
+def _offered(item: _Open) -> rating.OpenWindow:
+    window = item.window
+    return rating.OpenWindow(window.number, window.until_at, window.noticed_over_at, item.hold.amount_microusd)
+
+
+def _capture_transfer(lease: MeteredLeaseRow, window: WindowRow, line: rating.Line) -> posting.Transfer:
+    entries = {
+        accounts.held(lease.organization_id): -line.amount_microusd,
+        accounts.payable(lease.provider_id): line.split.provider_microusd,
+        accounts.FEES: line.split.fee_microusd,
+        accounts.ROUNDING: line.split.rounding_microusd,
+    }
+    return posting.Transfer(f"capture:{window.id}", entries)
+
+
+def _line_row(lease: MeteredLeaseRow, window: WindowRow, line: rating.Line, now: datetime) -> dict[str, object]:
+    return {
+        "window_id": window.id,
+        "lease_id": lease.lease_id,
+        "window_number": window.number,
+        "job_id": lease.job_id,
+        "attempt_number": lease.attempt_number,
+        "organization_id": lease.organization_id,
+        "provider_id": lease.provider_id,
+        "unit": lease.unit,
+        "quantity_milli": lease.quantity_milli,
+        "price_microusd_per_unit_hour": lease.price_microusd_per_unit_hour,
+        "fee_basis_points": lease.fee_basis_points,
+        "from_ms": line.from_ms,
+        "to_ms": line.to_ms,
+        "charged_before_microusd": line.charged_before_microusd,
+        "amount_microusd": line.amount_microusd,
+        "provider_microusd": line.split.provider_microusd,
+        "fee_microusd": line.split.fee_microusd,
+        "rounding_microusd": line.split.rounding_microusd,
+        "capped": line.capped,
+        "captured_at": now,
+    }
+
+
+def _captured(lease: MeteredLeaseRow, line_id: str) -> UsageCaptured:
+    return UsageCaptured(job_id=lease.job_id, organization_id=lease.organization_id, line_id=line_id, trace=lease.trace)

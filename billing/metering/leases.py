@@ -1,0 +1,133 @@
+"""Leases as billing hears of them: bound to the money that waits for them, and ended."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from billing.charging import capture, holds
+from billing.charging.windows import Rate, renewal
+from billing.ledger import posting
+from billing.metering import usage
+from billing.tables.funding import HoldRow, WindowRow
+from billing.tables.metering import MeteredLeaseRow
+from infra.bulk import insert_rows, write_changes
+from infra.outbox import NotReady
+from infra.settings import Settings, settings
+from market.clock import milliseconds_between
+from market.ids import new_id
+from market.messages import AttemptEnded, AttemptPlaced
+
+
+def bind(session: Session, placed: AttemptPlaced, now: datetime, config: Settings | None = None) -> None:
+    """As bind_many, for one lease. Raises NotReady when there is no hold for it yet."""
+    if bind_many(session, [placed], now, config):
+        raise NotReady(f"no hold waits for attempt {placed.attempt_number} of {placed.job_id}")
+
+
+def bind_many(
+    session: Session, placed: Sequence[AttemptPlaced], now: datetime, config: Settings | None = None
+) -> list[AttemptPlaced]:
+    """Freeze each lease's price and fee, and make the hold that waits for its attempt its first window.
+
+    The hold was made at the job's price limit; what the found price does not need goes back at once. Returns those
+    for which no hold is there yet; leases that are bound already are passed over.
+    """
+    bound = _bound(session, [item.lease_id for item in placed])
+    fresh = [item for item in placed if item.lease_id not in bound]
+    waiting = _waiting_holds(session, fresh)
+    ready = {item.lease_id: item for item in fresh if (item.job_id, item.attempt_number) in waiting}
+    usage.announce(session, ready)
+    rows, windows, trimmed = [], [], []
+    for item in ready.values():
+        hold = waiting[item.job_id, item.attempt_number]
+        until_at = min(item.held_until, item.granted_at + timedelta(seconds=hold.seconds))
+        seconds = -(-milliseconds_between(item.granted_at, until_at) // 1000)
+        rate = Rate(item.quantity_milli, item.price_microusd_per_unit_hour)
+        trimmed.append(holds.trim(hold, rate.hold_microusd(seconds)))
+        rows.append(_lease_row(item, until_at, (config or settings()).fee_basis_points))
+        windows.append(_first_window(item, hold, until_at))
+    insert_rows(session, MeteredLeaseRow, rows)
+    insert_rows(session, WindowRow, windows)
+    write_changes(session)
+    usage.adopt(session, ready, now)
+    posting.post(session, trimmed)
+    return [item for item in fresh if item.lease_id not in ready]
+
+
+def end(session: Session, ended: AttemptEnded, now: datetime, config: Settings | None = None) -> None:
+    """As end_many, for one lease. Raises NotReady for a lease that billing has not heard of."""
+    if end_many(session, [ended], now, config):
+        raise NotReady(f"{ended.lease_id} is not known to billing yet")
+
+
+def end_many(
+    session: Session, ended: Sequence[AttemptEnded], now: datetime, config: Settings | None = None
+) -> list[AttemptEnded]:
+    """No time after ended_at is billed; settle everything if the readings are complete, else `capture` does so soon.
+
+    Returns those whose lease billing has not heard of.
+    """
+    by_lease = {item.lease_id: item for item in ended}
+    leases = capture.lock_leases(session, list(by_lease))
+    for lease in leases:
+        if lease.ended_at is None:
+            lease.ended_at = max(lease.granted_at, by_lease[lease.lease_id].ended_at)
+            lease.ended_noticed_at = now
+            lease.renew_at = None
+    capture.capture_locked(session, leases, now, config)
+    known = {lease.lease_id for lease in leases}
+    return [item for item in ended if item.lease_id not in known]
+
+
+def _bound(session: Session, lease_ids: Sequence[str]) -> set[str]:
+    return set(session.scalars(select(MeteredLeaseRow.lease_id).where(MeteredLeaseRow.lease_id.in_(lease_ids))))
+
+
+def _waiting_holds(session: Session, placed: Sequence[AttemptPlaced]) -> dict[tuple[str, int], HoldRow]:
+    """By job and attempt, locked: the first holds that no window has yet."""
+    rows = session.scalars(
+        select(HoldRow)
+        .where(
+            HoldRow.job_id.in_([item.job_id for item in placed]),
+            HoldRow.window_number == 0,
+            HoldRow.settled_at.is_(None),
+        )
+        .order_by(HoldRow.id)
+        .with_for_update(key_share=True)
+    )
+    return {(hold.job_id, hold.attempt_number): hold for hold in rows}
+
+
+def _first_window(placed: AttemptPlaced, hold: HoldRow, until_at: datetime) -> dict[str, object]:
+    return {
+        "id": new_id("win"),
+        "lease_id": placed.lease_id,
+        "number": 0,
+        "hold_id": hold.id,
+        "from_at": placed.granted_at,
+        "until_at": until_at,
+    }
+
+
+def _lease_row(placed: AttemptPlaced, until_at: datetime, fee_basis_points: int) -> dict[str, object]:
+    return {
+        "lease_id": placed.lease_id,
+        "job_id": placed.job_id,
+        "organization_id": placed.organization_id,
+        "attempt_id": placed.attempt_id,
+        "attempt_number": placed.attempt_number,
+        "node_id": placed.node_id,
+        "provider_id": placed.provider_id,
+        "unit": placed.unit,
+        "quantity_milli": placed.quantity_milli,
+        "price_microusd_per_unit_hour": placed.price_microusd_per_unit_hour,
+        "fee_basis_points": fee_basis_points,
+        "simulated": placed.simulated,
+        "trace": placed.trace,
+        "granted_at": placed.granted_at,
+        "funded_until": until_at,
+        "window_count": 1,
+        "renew_at": renewal(placed.granted_at, until_at),
+    }

@@ -1,0 +1,1 @@
+"""The treasury: its key and tokens, and the money that comes in."""

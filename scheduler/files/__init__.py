@@ -1,0 +1,1 @@
+"""Files: what goes into a job and comes out of it."""

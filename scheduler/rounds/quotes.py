@@ -1,0 +1,138 @@
+"""Quotes: what a job would get and what it can cost at most, before anything is charged."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sqlalchemy.orm import Session
+
+from market.errors import MarketError, NoOffer
+from market.money import window_hold_microusd
+from market.resources import Unit
+from market.specs import JobSpec
+from scheduler.placement.rules import STANDING_RULES, in_words, price_in_words, sieve
+from scheduler.placement.snapshot import Books, Request, Snapshot
+from scheduler.rounds import snapshots
+from scheduler.supply.offers import OfferRecord, cheapest_first
+
+BEST_MAX = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """offers: the best matching ones, cheapest first. expected price: of the cheapest that has room now, or that
+    matches at all. highest_cost: nothing can make the job cost more."""
+
+    offers: list[OfferRecord]
+    offer_count: int
+    unit: Unit
+    quantity_milli: int
+    price_limit_microusd_per_unit_hour: int
+    expected_price_microusd_per_unit_hour: int | None
+    highest_cost_microusd: int
+    max_duration_seconds: int
+    explanation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The units of a job, and the most that one of them may cost an hour."""
+
+    unit: Unit
+    quantity_milli: int
+    price_limit_microusd_per_unit_hour: int
+
+
+def plan(session: Session, spec: JobSpec, organization_id: str) -> Plan:
+    """The plan of one job. Raises NoOffer, with what each rule removed, when nothing matches and no price is named."""
+    answer = plans(session, [(spec, organization_id)])[0]
+    if isinstance(answer, MarketError):
+        raise answer
+    return answer
+
+
+def plans(session: Session, wanted: Sequence[tuple[JobSpec, str]]) -> list[Plan | NoOffer]:
+    """The plans of many jobs (specification, organization id) from one look at the market.
+
+    Offers match by what they are, free or not. Without a highest price the dearest matching offer's price is the
+    limit; with one, a job that nothing matches is planned too: it waits.
+    """
+    books = Books(snapshots.load(session))
+    return [_plan(books, spec) for spec, _ in wanted]
+
+
+def limits(session: Session, specs: Sequence[JobSpec]) -> list[Limit | NoOffer]:
+    """What each job may cost an hour, from one look at the market: none where every job names its highest price."""
+    named = all(spec.budget.max_price is not None for spec in specs)
+    books = Books(Snapshot((), ()) if named else snapshots.load(session))
+    return [_limit(books, spec) for spec in specs]
+
+
+def request_of(spec: JobSpec, price_limit_microusd_per_unit_hour: int | None) -> Request:
+    """What placement needs to know of a specification."""
+    resources = spec.resources
+    return Request(
+        job_id="",
+        unit=Unit.GPU if resources.gpu else Unit.CPU,
+        gpu=resources.gpu,
+        cpu_milli=resources.cpu,
+        memory_bytes=resources.memory,
+        disk_bytes=resources.disk,
+        price_limit_microusd_per_unit_hour=price_limit_microusd_per_unit_hour,
+        simulated=resources.simulated,
+    )
+
+
+def _plan(books: Books, spec: JobSpec) -> Plan | NoOffer:
+    request = request_of(spec, spec.budget.max_price)
+    found = sieve(books, request, STANDING_RULES)
+    positions = np.flatnonzero(found.suits)
+    explanation = in_words(found.removed, len(books.snapshot.offers)) if len(positions) == 0 else ""
+    if spec.budget.max_price is not None:
+        limit = spec.budget.max_price
+    elif len(positions):
+        limit = int(books.snapshot.price[positions].max())
+    else:
+        return _no_offer(explanation)
+    most = window_hold_microusd(spec.quantity_milli, spec.max_duration * 1000, limit)
+    unit = request.unit or Unit.CPU
+    return Plan(
+        offers=cheapest_first(books, positions.tolist(), BEST_MAX),
+        offer_count=len(positions),
+        unit=unit,
+        quantity_milli=spec.quantity_milli,
+        price_limit_microusd_per_unit_hour=limit,
+        expected_price_microusd_per_unit_hour=_expected(books, request, len(positions)),
+        highest_cost_microusd=most if spec.budget.max_total is None else min(most, spec.budget.max_total),
+        max_duration_seconds=spec.max_duration,
+        explanation=f"no offer matches yet: {explanation}; it waits for one at {price_in_words(limit, unit)} or less"
+        if explanation
+        else "",
+    )
+
+
+def _limit(books: Books, spec: JobSpec) -> Limit | NoOffer:
+    request = request_of(spec, spec.budget.max_price)
+    unit = request.unit or Unit.CPU
+    if spec.budget.max_price is not None:
+        return Limit(unit, spec.quantity_milli, spec.budget.max_price)
+    found = sieve(books, request, STANDING_RULES)
+    if not found.suits.any():
+        return _no_offer(in_words(found.removed, len(books.snapshot.offers)))
+    return Limit(unit, spec.quantity_milli, int(books.snapshot.price[found.suits].max()))
+
+
+def _no_offer(explanation: str) -> NoOffer:
+    return NoOffer(
+        f"no offer matches this job: {explanation}",
+        remedy="change its resources, or name budget.max_price to wait for an offer",
+    )
+
+
+def _expected(books: Books, request: Request, matching: int) -> int | None:
+    """The cheapest price among the offers with room now; among all that match, when none has."""
+    if matching == 0:
+        return None
+    free = sieve(books, request).suits
+    suits = free if free.any() else sieve(books, request, STANDING_RULES).suits
+    return int(books.snapshot.price[suits].min())

@@ -1,0 +1,1 @@
+"""Supply: providers, their nodes and what these offer."""

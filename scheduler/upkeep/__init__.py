@@ -1,0 +1,1 @@
+"""Upkeep: what time and comparison alone decide; nodes lost, leases run out, rows that must agree."""

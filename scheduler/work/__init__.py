@@ -1,0 +1,1 @@
+"""Work: jobs, their attempts and leases, from submission to the end."""

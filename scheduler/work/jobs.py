@@ -1,0 +1,254 @@
+"""Jobs: submitting, reading, stopping."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select, tuple_
+from sqlalchemy.orm import Session
+
+from infra.bulk import insert_rows, values_of
+from infra.outbox import publish
+from infra.wakeups import after_commit
+from market.customer_api import PAGE_MAX
+from market.errors import NotFound
+from market.messages import JobSubmitted
+from market.resources import Unit
+from market.specs import JobSpec, spec_document
+from market.states import AttemptState, JobState, Reason
+from scheduler.tables import Attempt, Job, Node
+from scheduler.waking import PLACE
+from scheduler.work import stops
+from scheduler.work.endings import Endings
+from scheduler.work.locked import lock_jobs, newest_of
+
+LIST_MAX = PAGE_MAX + 1
+"""A page, and the row that tells that there is another."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job whose first window is funded: money is held for funded_seconds from its first lease on."""
+
+    job_id: str
+    organization_id: str
+    spec: JobSpec
+    workdir_sha256: str | None
+    price_limit_microusd_per_unit_hour: int
+    funded_seconds: int
+    trace: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    attempt_id: str
+    number: int
+    state: AttemptState
+    reason: Reason
+    detail: str
+    node_id: str
+    node_name: str
+    provider_id: str
+    price_microusd_per_unit_hour: int
+    exit_code: int | None
+    placed_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """A job with its attempts, oldest first. spec: as market.specs.spec_document wrote it."""
+
+    job_id: str
+    organization_id: str
+    name: str
+    spec: dict[str, Any]
+    workdir_sha256: str | None
+    state: JobState
+    reason: Reason
+    detail: str
+    exit_code: int | None
+    unit: Unit
+    quantity_milli: int
+    price_limit_microusd_per_unit_hour: int
+    max_duration_seconds: int
+    attempts_placed: int
+    version: int
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    attempts: tuple[AttemptRecord, ...]
+
+
+def submit(session: Session, jobs: Sequence[NewJob], now: datetime) -> list[JobRecord]:
+    """Queue jobs. A job id may be used once: the database raises IntegrityError for a second."""
+    if not jobs:
+        return []
+    queued = [_job(job, now) for job in jobs]
+    insert_rows(session, Job, [values_of(job) for job in queued])
+    publish(session, *(JobSubmitted(job_id=job.job_id, trace=job.trace) for job in jobs), wakes=[PLACE])
+    after_commit(session, *{f"organization:{job.organization_id}" for job in jobs})
+    return [_record(job, ()) for job in queued]
+
+
+def get(session: Session, wanted: Collection[tuple[str, str]]) -> dict[str, JobRecord]:
+    """The jobs of these (organization id, job id) by job id; one that is missing or another's is left out."""
+    if not wanted:
+        return {}
+    rows = session.scalars(
+        select(Job).where(tuple_(Job.organization_id, Job.id).in_(wanted)).execution_options(populate_existing=True)
+    )
+    return {record.job_id: record for record in _records(session, rows.all())}
+
+
+def one(session: Session, organization_id: str, job_id: str) -> JobRecord:
+    """Raises NotFound."""
+    record = get(session, [(organization_id, job_id)]).get(job_id)
+    if record is None:
+        raise NotFound(f"there is no job {job_id}")
+    return record
+
+
+def list_page(
+    session: Session,
+    organization_id: str,
+    *,
+    limit: int,
+    before: tuple[datetime, str] | None = None,
+    states: Collection[JobState] = (),
+) -> list[JobRecord]:
+    """An organization's jobs, newest first. before: (created_at, id) of the last one of the page before."""
+    query = select(Job).where(Job.organization_id == organization_id)
+    if before is not None:
+        query = query.where(tuple_(Job.created_at, Job.id) < tuple_(*before))
+    if states:
+        query = query.where(Job.state.in_(states))
+    page = query.order_by(Job.created_at.desc(), Job.id.desc()).limit(min(limit, LIST_MAX))
+    return _records(session, session.scalars(page.execution_options(populate_existing=True)).all())
+
+
+def counts(session: Session, organization_id: str | None = None) -> dict[JobState, int]:
+    """How many jobs there are in each state: an organization's, or all."""
+    query = select(Job.state, func.count()).group_by(Job.state)
+    if organization_id is not None:
+        query = query.where(Job.organization_id == organization_id)
+    return dict.fromkeys(JobState, 0) | {row[0]: row[1] for row in session.execute(query)}
+
+
+def request_stop(session: Session, organization_id: str, job_id: str, now: datetime) -> JobRecord:
+    """Stop a job for its customer: at once while it is queued, through its node when it has a lease.
+
+    A job that is being stopped or has ended stays as it is. Raises NotFound.
+    """
+    job = lock_jobs(session, [job_id]).get(job_id)
+    if job is None or job.organization_id != organization_id:
+        raise NotFound(f"there is no job {job_id}")
+    if job.state is JobState.QUEUED:
+        endings = Endings(session, now)
+        endings.job(job, JobState.STOPPED, Reason.STOPPED_BY_USER)
+        endings.close()
+    elif not job.state.final:
+        work = newest_of(session, job)
+        if work is not None:
+            stops.ask(session, [(work, Reason.STOPPED_BY_USER)], now)
+    session.flush()
+    return _records(session, [job])[0]
+
+
+def _job(job: NewJob, now: datetime) -> Job:
+    """The row of a new job, every column of it given: it is shown before the database has seen it."""
+    spec, resources = job.spec, job.spec.resources
+    gpu = resources.gpu
+    return Job(
+        id=job.job_id,
+        organization_id=job.organization_id,
+        name=spec.name or "",
+        spec=spec_document(spec),
+        workdir_sha256=job.workdir_sha256,
+        trace=job.trace,
+        unit=Unit.GPU if gpu else Unit.CPU,
+        quantity_milli=spec.quantity_milli,
+        price_limit_microusd_per_unit_hour=job.price_limit_microusd_per_unit_hour,
+        simulated=resources.simulated,
+        cpu_milli=resources.cpu,
+        memory_bytes=resources.memory,
+        disk_bytes=resources.disk,
+        gpu_count=gpu.count if gpu else 0,
+        gpu_model=gpu.model if gpu else None,
+        gpu_memory_min_bytes=gpu.memory_min_bytes if gpu else None,
+        gpu_memory_max_bytes=gpu.memory_max_bytes if gpu else None,
+        max_duration_seconds=spec.max_duration,
+        state=JobState.QUEUED,
+        reason=Reason.QUEUED_FOR_PLACEMENT,
+        funded_seconds=job.funded_seconds,
+        created_at=now,
+        detail="",
+        exit_code=None,
+        attempts_placed=0,
+        used_ms=0,
+        version=1,
+        started_at=None,
+        ended_at=None,
+    )
+
+
+def _records(session: Session, jobs: Sequence[Job]) -> list[JobRecord]:
+    attempts = _attempts(session, [job.id for job in jobs if job.attempts_placed])
+    return [_record(job, attempts[job.id]) for job in jobs]
+
+
+def _record(job: Job, attempts: Iterable[AttemptRecord]) -> JobRecord:
+    return JobRecord(
+        job_id=job.id,
+        organization_id=job.organization_id,
+        name=job.name,
+        spec=job.spec,
+        workdir_sha256=job.workdir_sha256,
+        state=job.state,
+        reason=job.reason,
+        detail=job.detail,
+        exit_code=job.exit_code,
+        unit=job.unit,
+        quantity_milli=job.quantity_milli,
+        price_limit_microusd_per_unit_hour=job.price_limit_microusd_per_unit_hour,
+        max_duration_seconds=job.max_duration_seconds,
+        attempts_placed=job.attempts_placed,
+        version=job.version,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        ended_at=job.ended_at,
+        attempts=tuple(attempts),
+    )
+
+
+def _attempts(session: Session, job_ids: Sequence[str]) -> dict[str, list[AttemptRecord]]:
+    found: dict[str, list[AttemptRecord]] = defaultdict(list)
+    if not job_ids:
+        return found
+    rows = session.execute(
+        select(
+            Attempt.job_id,
+            Attempt.id,
+            Attempt.number,
+            Attempt.state,
+            Attempt.reason,
+            Attempt.detail,
+            Attempt.node_id,
+            Node.name,
+            Attempt.provider_id,
+            Attempt.price_microusd_per_unit_hour,
+            Attempt.exit_code,
+            Attempt.placed_at,
+            Attempt.started_at,
+            Attempt.ended_at,
+        )
+        .join(Node, Node.id == Attempt.node_id)
+        .where(Attempt.job_id.in_(job_ids))
+        .order_by(Attempt.job_id, Attempt.number)
+    )
+    for job_id, *columns in rows:
+        found[job_id].append(AttemptRecord(*columns))
+    return found
