@@ -37,7 +37,8 @@ class Need:
     """What packing needs to know of a request: equal ones fit the same places.
 
     gpus: slots of one place, 0 for CPU work. gpu_milli: thousandths of each; only one slot is ever shared. memory: in
-    any unit, the same everywhere. kinds: the GPU kinds that will do, None for any.
+    any unit, the same everywhere. kinds: the GPU kinds that will do, None for any. owner: whose begun slots it may
+    share besides nobody's (0: those alone).
     """
 
     gpus: int
@@ -45,6 +46,7 @@ class Need:
     cpu_milli: int
     memory: int
     kinds: frozenset[int] | None = None
+    owner: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.gpu_milli <= WHOLE or (self.gpus > 1 and self.gpu_milli != WHOLE):
