@@ -101,12 +101,14 @@ def _noted(name: str, armed: _Armed) -> bool:
     return True
 
 
-def _from_environment() -> dict[str, _Armed]:
+def arm() -> None:
+    """Read the environment; a process does so when it loads this, and once more if it was forked from one that had."""
     log = os.environ.get(LOG_VARIABLE)
-    armed = parse(os.environ.get(VARIABLE, ""), Path(log) if log else None)
-    if armed:
-        sys.stderr.write(f"failpoints are armed: {', '.join(armed)}\n")
-    return armed
+    _armed.clear()
+    _armed.update(parse(os.environ.get(VARIABLE, ""), Path(log) if log else None))
+    if _armed:
+        sys.stderr.write(f"failpoints are armed: {', '.join(_armed)}\n")
 
 
-_armed = _from_environment()
+_armed: dict[str, _Armed] = {}
+arm()

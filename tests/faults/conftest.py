@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 from plane import ControlPlane, Engine
 from scene import Scene
+from soak_size import write_figures
 from sqlalchemy import text
 
 from infra import migrations
@@ -36,12 +38,12 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
 
 
 @pytest.fixture
-def scene(plane: ControlPlane) -> Iterator[Callable[..., Scene]]:
+def scene(plane: ControlPlane, request: pytest.FixtureRequest) -> Iterator[Callable[..., Scene]]:
     """Makes the market of a test: scene(nodes=3, run_seconds=0.3). Afterwards everything is calm again."""
     made: list[Scene] = []
 
     def make(**options: float) -> Scene:
-        made.append(Scene(plane, **options))  # type: ignore[arg-type]
+        made.append(Scene(plane, partial(write_figures, request.node.name), **options))  # type: ignore[arg-type]
         return made[-1]
 
     plane.calm()

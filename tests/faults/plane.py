@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx
+from forks import Fork, Nursery
 
 from infra.embedded.ports import free_port
 from infra.embedded.server import Server, start
@@ -58,14 +59,15 @@ class Engine:
 
 
 class Part:
-    """One process of the control plane, and what it is armed with."""
+    """One process of the control plane, and what it is armed with. fresh: a program of its own, not a fork."""
 
-    def __init__(self, name: str, environment: Mapping[str, str], log: Path) -> None:
-        self.name, self._environment, self.log = name, environment, log
+    def __init__(self, name: str, environment: Mapping[str, str], log: Path, nursery: Nursery) -> None:
+        self.name, self._environment, self.log, self._nursery = name, environment, log, nursery
         self.failpoints = ""
+        self.fresh = False
         self.wanted = False
         self.deaths = 0
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Fork | None = None
 
     @property
     def alive(self) -> bool:
@@ -77,7 +79,11 @@ class Part:
             return
         # What is left of a killed one's process group must not serve on.
         self._end_group()
-        command = [sys.executable, "-P", "-c", f"from gridbay.processes.{self.name} import main; main()"]
+        module = f"gridbay.processes.{self.name}"
+        if not self.fresh:
+            self.process = self._nursery.fork(module, {VARIABLE: self.failpoints}, self.log)
+            return
+        command = [sys.executable, "-P", "-c", f"from {module} import main; main()"]
         with self.log.open("ab") as output:
             self.process = start(command, {**self._environment, VARIABLE: self.failpoints}, output)
 
@@ -142,7 +148,8 @@ class ControlPlane:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("GRIDBAY_")}
         environment = {**inherited, **self.environment, LOG_VARIABLE: str(self._fired), "PYTHONUNBUFFERED": "1"}
         self._environment = environment
-        self.parts = {name: Part(name, environment, folder / f"{name}.log") for name in PARTS}
+        self._nursery = Nursery(environment, folder / "nursery.log")
+        self.parts = {name: self._part(name, name) for name in PARTS}
 
     def start(self) -> None:
         """All parts; returns once the portal answers."""
@@ -172,7 +179,7 @@ class ControlPlane:
 
     def add(self, name: str, alias: str) -> Part:
         """A further process of that kind, not started yet."""
-        self.parts[alias] = Part(name, self._environment, self.folder / f"{alias}.log")
+        self.parts[alias] = self._part(name, alias)
         return self.parts[alias]
 
     def drop(self, alias: str) -> None:
@@ -198,6 +205,10 @@ class ControlPlane:
     def close(self) -> None:
         for part in self.parts.values():
             part.kill()
+        self._nursery.close()
+
+    def _part(self, name: str, alias: str) -> Part:
+        return Part(name, self._environment, self.folder / f"{alias}.log", self._nursery)
 
     def _answers(self) -> bool:
         try:

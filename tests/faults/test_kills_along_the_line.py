@@ -12,6 +12,8 @@ from soak_size import SOAK, size
 
 KILLS = size(1, 200)
 JOBS_AT_ONCE = 12
+UNDER_WAY = size(6, 40)
+"""Jobs that are still on their way when more are submitted."""
 ROUND = ("begun", "decided", "granted", "published", "committed")
 PAUSED = ROUND[:-1] if SOAK else ("granted",)
 POINTS = {
@@ -38,7 +40,7 @@ RUNS = [
 def test_nothing_is_lost_and_nothing_is_done_twice(
     plane: ControlPlane, scene: Callable[..., Scene], part: str, points: tuple[str, ...]
 ) -> None:
-    market = scene()
+    market = scene(nodes=size(3, 8))
     plane.arm(**{part: comma(points, f"kill@2*{KILLS}")})
 
     def killed_enough() -> bool:
@@ -47,12 +49,32 @@ def test_nothing_is_lost_and_nothing_is_done_twice(
 
     while not killed_enough():
         market.tended(market.journal.submit(JOBS_AT_ONCE))
-        plane.until(
-            lambda: killed_enough() or market.open_jobs() < JOBS_AT_ONCE // 2, 120, "the end of some jobs, or a kill"
-        )
+        plane.until(lambda: killed_enough() or market.open_jobs() < UNDER_WAY, 120, "the end of some jobs")
+    kills = sum(plane.fired().values())
     plane.calm()
     market.settle()
-    market.check()
+    market.check(kills=kills)
+
+
+def test_each_process_is_killed_and_started_as_a_program_of_its_own(
+    plane: ControlPlane, scene: Callable[..., Scene]
+) -> None:
+    """The other tests fork them from one that has loaded everything."""
+    market = scene()
+    try:
+        for part in plane.parts.values():
+            part.fresh = True
+            load = market.run(market.journal.submit(JOBS_AT_ONCE, at_once=4))
+            part.kill()
+            part.start()
+            plane.until(load.done, 60, "every answer")
+        plane.wait_ready()
+        market.settle()
+        market.check(kills=len(plane.parts))
+    finally:
+        for part in plane.parts.values():
+            part.fresh = False
+            part.kill()
 
 
 def test_of_two_schedulers_and_a_paused_one_none_leases_twice_nor_writes_late(
