@@ -15,6 +15,7 @@ from solders.token import ID as TOKEN_PROGRAM
 from solders.token.state import TokenAccount
 from solders.transaction import VersionedTransaction
 
+from billing.chains.lookup_tables import TABLE_PROGRAM, read_table
 from billing.chains.port import (
     AddressSignature,
     ChainInstruction,
@@ -81,9 +82,22 @@ class AccountAnswer(BaseModel):
     def token_amount(self) -> int:
         """What the account holds; raises ValueError if it is a token account and cannot be read."""
         # lamports sent to the address before the account was made leave an account that is no token account
-        if self.owner != str(TOKEN_PROGRAM):
+        if not self.is_token_account():
             return 0
         return TokenAccount.from_bytes(base64.b64decode(self.data[0], validate=True)).amount
+
+    def is_token_account(self) -> bool:
+        return self.owner == str(TOKEN_PROGRAM)
+
+    def table_entries(self) -> tuple[str, ...]:
+        """The addresses of a lookup table; raises ValueError for what is none."""
+        if self.owner != str(TABLE_PROGRAM):
+            raise ValueError("it is no lookup table")
+        return read_table(base64.b64decode(self.data[0], validate=True))
+
+
+class FeeLine(BaseModel):
+    unit_price: U64 = Field(alias="prioritizationFee")
 
 
 class TokenAmount(BaseModel):
@@ -149,6 +163,8 @@ STATUSES = TypeAdapter(InContext[list[StatusAnswer | None]])
 LINES = TypeAdapter(list[AddressLine])
 TRANSACTION: TypeAdapter[TransactionAnswer | None] = TypeAdapter(TransactionAnswer | None)
 ACCOUNT = TypeAdapter(InContext[AccountAnswer | None])
+ACCOUNTS = TypeAdapter(InContext[list[AccountAnswer | None]])
+FEES = TypeAdapter(list[FeeLine])
 BALANCE = TypeAdapter(InContext[U64])
 
 

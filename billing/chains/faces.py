@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 from billing.chains.port import ChainError, ChainRefused, ChainUnavailable
 
 WITNESSES: Final = 2
-"""How many faces must say that something is not there before it is believed; all of them where there are fewer."""
+"""How many faces must say what money depends on before it is believed; all of them where there are fewer."""
 SLOWER_SECONDS: Final = 0.5
 """How long the other faces may take to be told what one has taken."""
 T = TypeVar("T")
@@ -54,12 +54,32 @@ class Faces:
 
     async def agree(self, ask: Ask[bool]) -> bool:
         """Whether enough faces say yes and none says no. Raises ChainUnavailable while too few have answered."""
-        answers = await asyncio.gather(*(ask(url) for url in self._urls), return_exceptions=True)
+        answers = await self._answers(ask)
         if any(answer is False for answer in answers):
             return False
-        if sum(answer is True for answer in answers) >= min(WITNESSES, len(self._urls)):
+        if sum(answer is True for answer in answers) >= self._enough:
             return True
         raise _worst(answers)
+
+    async def witnesses(self, ask: Ask[T]) -> list[T]:
+        """Every answer there is, enough of them. Raises ChainUnavailable while too few have answered."""
+        answers = await self._answers(ask)
+        given = [answer for answer in answers if not isinstance(answer, BaseException)]
+        if len(given) < self._enough:
+            raise _worst(answers)
+        return given
+
+    async def verdict(self, ask: Ask[T | None]) -> T | None:
+        """What enough faces say alike and none otherwise; one that says None does not know. Raises ChainUnavailable."""
+        said = [answer for answer in await self.witnesses(ask) if answer is not None]
+        return said[0] if len(said) >= self._enough and all(answer == said[0] for answer in said) else None
+
+    @property
+    def _enough(self) -> int:
+        return min(WITNESSES, len(self._urls))
+
+    async def _answers(self, ask: Ask[T]) -> list[T | BaseException]:
+        return await asyncio.gather(*(ask(url) for url in self._urls), return_exceptions=True)
 
 
 async def _settled(task: Awaitable[object]) -> bool:

@@ -16,6 +16,10 @@ ADDRESS_PAGE_MAX = 1000
 """How many signatures one call of `signatures_for_address` gives: Solana's own limit."""
 
 
+TOKEN_ACCOUNTS_MAX = 100
+"""How many owners one call of `missing_token_accounts` takes."""
+
+
 class ChainError(Exception):
     """The chain could not do what was asked."""
 
@@ -145,6 +149,12 @@ class Chain(Protocol):
 
     def finalized_block_height(self) -> int: ...
 
+    def finalized_slot(self) -> int: ...
+
+    def priority_prices(self, accounts: Sequence[str]) -> list[int]:
+        """The least that recent blocks took for a compute unit where these are written to, in micro-lamports."""
+        ...
+
     def send(self, wire: bytes) -> str:
         """Hand a signed transaction to the chain and return its signature without waiting for anything.
 
@@ -157,6 +167,13 @@ class Chain(Protocol):
 
     def signature_statuses(self, signatures: Sequence[str]) -> list[SignatureStatus]:
         """In the order asked, searched through the whole history; at most STATUSES_MAX."""
+        ...
+
+    def finalized_status(self, signature: str) -> SignatureStatus | None:
+        """What became of a transaction for good, without its slot; None while that is not certain.
+
+        Certain is what two RPCs at least (the only one, where there is one) say alike, and none otherwise.
+        """
         ...
 
     def is_expired_everywhere(self, signature: str, last_valid_block_height: int) -> bool:
@@ -184,6 +201,14 @@ class Chain(Protocol):
 
     def token_balance(self, owner: str, mint: str) -> int:
         """The finalized balance of the owner's associated token account; 0 if it does not exist."""
+        ...
+
+    def missing_token_accounts(self, owners: Sequence[str], mint: str) -> frozenset[str]:
+        """Which of these owners have no associated token account, by every RPC that answers and two at least."""
+        ...
+
+    def table_entries(self, address: str) -> tuple[str, ...] | None:
+        """The finalized addresses of a lookup table, as two RPCs at least show it; None while they do not."""
         ...
 
     def sol_balance(self, address: str) -> int:

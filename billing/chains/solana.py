@@ -2,16 +2,12 @@
 
 import asyncio
 import base64
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter
-from solana.exceptions import SolanaRpcException
-from solana.rpc.async_api import AsyncClient
-from solana.rpc.jsonrpc import JsonRpcErrorCode, JsonRpcRequest, SolanaJsonRpcError
 from solders.transaction import VersionedTransaction
 
 from billing.chains import answers
@@ -19,38 +15,22 @@ from billing.chains.faces import Faces
 from billing.chains.port import (
     ADDRESS_PAGE_MAX,
     STATUSES_MAX,
+    TOKEN_ACCOUNTS_MAX,
     AddressSignature,
     Blockhash,
-    ChainRefused,
     ChainTransaction,
-    ChainUnavailable,
     SignatureState,
     SignatureStatus,
     Simulation,
 )
+from billing.chains.rpc import Rpc, host, reading
 from billing.chains.transactions import associated_token_address
 
 TRANSACTION_VERSION_MAX: Final = 1
 _CONFIRMED: Final = {"commitment": "confirmed"}
 _FINALIZED: Final = {"commitment": "finalized"}
 _SEARCH_HISTORY: Final = {"searchTransactionHistory": True}
-_REFUSALS: Final = frozenset(
-    {
-        JsonRpcErrorCode.PARSE_ERROR,
-        JsonRpcErrorCode.INVALID_REQUEST,
-        JsonRpcErrorCode.METHOD_NOT_FOUND,
-        JsonRpcErrorCode.INVALID_PARAMS,
-        JsonRpcErrorCode.SERVER_ERROR_SEND_TRANSACTION_PREFLIGHT_FAILURE,
-        JsonRpcErrorCode.SERVER_ERROR_TRANSACTION_SIGNATURE_VERIFICATION_FAILURE,
-        JsonRpcErrorCode.SERVER_ERROR_UNSUPPORTED_TRANSACTION_VERSION,
-        JsonRpcErrorCode.SERVER_ERROR_FILTER_TRANSACTION_NOT_FOUND,
-    }
-)
-_ERROR_TEXT_MAX: Final = 500
 T = TypeVar("T")
-
-# It logs every URL, and RPC providers put the API key into theirs.
-logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 
 class SolanaChain:
@@ -60,19 +40,26 @@ class SolanaChain:
     not be made from a thread that runs an event loop.
     """
 
-    def __init__(self, urls: Sequence[str], timeout: float = 10.0) -> None:
-        """`timeout`: seconds that one question to one RPC may take in all."""
+    def __init__(self, urls: Sequence[str], timeout: float = 10.0, rpc: Rpc | None = None) -> None:
+        """`timeout`: seconds that one question to one RPC may take in all. rpc: how to ask, HTTP without it."""
         if not urls:
             raise ValueError("no Solana RPC URL given: set GRIDBAY_SOLANA_RPC_URLS")
         for url in urls:
             if urlsplit(url).scheme not in ("http", "https"):
-                raise ValueError(f"a Solana RPC URL begins with http:// or https://: {_host(url)}")
+                raise ValueError(f"a Solana RPC URL begins with http:// or https://: {host(url)}")
         self._faces = Faces(urls)
-        self._timeout = timeout
+        self._rpc = rpc or Rpc(timeout)
 
     def latest_blockhash(self) -> Blockhash:
         answer = self._ask_one("getLatestBlockhash", [_CONFIRMED], answers.BLOCKHASH).value
         return Blockhash(answer.blockhash, answer.last_valid_block_height)
+
+    def finalized_slot(self) -> int:
+        return self._ask_one("getSlot", [_FINALIZED], answers.NUMBER)
+
+    def priority_prices(self, accounts: Sequence[str]) -> list[int]:
+        lines = self._ask_one("getRecentPrioritizationFees", [list(accounts)], answers.FEES)
+        return [line.unit_price for line in lines]
 
     def finalized_block_height(self) -> int:
         return self._ask_one("getBlockHeight", [_FINALIZED], answers.NUMBER)
@@ -83,8 +70,8 @@ class SolanaChain:
         options = {"encoding": "base64", "skipPreflight": True}
 
         async def tell(url: str) -> str:
-            answered = await self._ask(url, "sendTransaction", [_base64(wire), options], answers.TEXT)
-            with _reading(url, "sendTransaction"):
+            answered = await self._rpc.ask(url, "sendTransaction", [_base64(wire), options], answers.TEXT)
+            with reading(url, "sendTransaction"):
                 if answered != signature:
                     raise ValueError(f"it is about {answered}, not {signature}")
             return signature
@@ -103,10 +90,18 @@ class SolanaChain:
             return []
         return asyncio.run(self._faces.one(lambda url: self._statuses(url, signatures)))
 
+    def finalized_status(self, signature: str) -> SignatureStatus | None:
+        async def verdict_at(url: str) -> SignatureStatus | None:
+            (status,) = await self._statuses(url, [signature])
+            # The slot is no part of what must be agreed on.
+            return replace(status, slot=None) if status.state is SignatureState.FINALIZED else None
+
+        return asyncio.run(self._faces.verdict(verdict_at))
+
     def is_expired_everywhere(self, signature: str, last_valid_block_height: int) -> bool:
         async def expired_at(url: str) -> bool:
             # Height first: a transaction that lands between the two questions is then still seen.
-            if await self._ask(url, "getBlockHeight", [_FINALIZED], answers.NUMBER) <= last_valid_block_height:
+            if await self._rpc.ask(url, "getBlockHeight", [_FINALIZED], answers.NUMBER) <= last_valid_block_height:
                 return False
             (status,) = await self._statuses(url, [signature])
             return status.state == SignatureState.UNKNOWN
@@ -128,10 +123,10 @@ class SolanaChain:
         options = {"encoding": "base64"} | version | _FINALIZED
 
         async def read_at(url: str) -> ChainTransaction | None:
-            answer = await self._ask(url, "getTransaction", [signature, options], answers.TRANSACTION)
+            answer = await self._rpc.ask(url, "getTransaction", [signature, options], answers.TRANSACTION)
             if answer is None:
                 return None
-            with _reading(url, "getTransaction"):
+            with reading(url, "getTransaction"):
                 transaction = answer.read()
                 if transaction.signature != signature:
                     raise ValueError(f"it is about {transaction.signature}, not {signature}")
@@ -144,19 +139,43 @@ class SolanaChain:
         address = associated_token_address(owner, mint)
 
         async def read_at(url: str) -> int:
-            account = (await self._ask(url, "getAccountInfo", [address, options], answers.ACCOUNT)).value
-            with _reading(url, "getAccountInfo"):
+            account = (await self._rpc.ask(url, "getAccountInfo", [address, options], answers.ACCOUNT)).value
+            with reading(url, "getAccountInfo"):
                 return 0 if account is None else account.token_amount()
 
         return asyncio.run(self._faces.one(read_at))
+
+    def missing_token_accounts(self, owners: Sequence[str], mint: str) -> frozenset[str]:
+        if len(owners) > TOKEN_ACCOUNTS_MAX:
+            raise ValueError(f"{len(owners)} owners in one call: at most {TOKEN_ACCOUNTS_MAX}")
+        addresses = [associated_token_address(owner, mint) for owner in owners]
+        options = {"encoding": "base64"} | _FINALIZED
+
+        async def missing_at(url: str) -> frozenset[str]:
+            found = (await self._rpc.ask(url, "getMultipleAccounts", [addresses, options], answers.ACCOUNTS)).value
+            with reading(url, "getMultipleAccounts"):
+                pairs = list(zip(owners, found, strict=True))
+            return frozenset(owner for owner, account in pairs if account is None or not account.is_token_account())
+
+        return frozenset.intersection(*asyncio.run(self._faces.witnesses(missing_at)))
+
+    def table_entries(self, address: str) -> tuple[str, ...] | None:
+        options = {"encoding": "base64"} | _FINALIZED
+
+        async def entries_at(url: str) -> tuple[str, ...] | None:
+            account = (await self._rpc.ask(url, "getAccountInfo", [address, options], answers.ACCOUNT)).value
+            with reading(url, "getAccountInfo"):
+                return None if account is None else account.table_entries()
+
+        return asyncio.run(self._faces.verdict(entries_at))
 
     def sol_balance(self, address: str) -> int:
         return self._ask_one("getBalance", [address, _FINALIZED], answers.BALANCE).value
 
     async def _statuses(self, url: str, signatures: Sequence[str]) -> list[SignatureStatus]:
         params = [list(signatures), _SEARCH_HISTORY]
-        found = (await self._ask(url, "getSignatureStatuses", params, answers.STATUSES)).value
-        with _reading(url, "getSignatureStatuses"):
+        found = (await self._rpc.ask(url, "getSignatureStatuses", params, answers.STATUSES)).value
+        with reading(url, "getSignatureStatuses"):
             return [
                 SignatureStatus(signature, SignatureState.UNKNOWN, None, None)
                 if answer is None
@@ -165,39 +184,8 @@ class SolanaChain:
             ]
 
     def _ask_one(self, method: str, params: list[Any], answer: TypeAdapter[T]) -> T:
-        return asyncio.run(self._faces.one(lambda url: self._ask(url, method, params, answer)))
-
-    async def _ask(self, url: str, method: str, params: list[Any], answer: TypeAdapter[T]) -> T:
-        request = JsonRpcRequest(method=method, params=params)
-        try:
-            async with asyncio.timeout(self._timeout), AsyncClient(url, timeout=self._timeout) as client:
-                with _reading(url, method):
-                    return answer.validate_python(await client.send_rpc_request(request, object))
-        except TimeoutError as error:
-            raise ChainUnavailable(f"{_host(url)} did not answer {method} in {self._timeout} s") from error
-        except SolanaRpcException as error:
-            # httpx names the URL in some of its messages, so only the kind of error is passed on
-            raise ChainUnavailable(f"{_host(url)}, {method}: {type(error.__cause__).__name__}") from error
-        except SolanaJsonRpcError as error:
-            kind = ChainRefused if error.code in _REFUSALS else ChainUnavailable
-            text = str(error)[:_ERROR_TEXT_MAX]
-            raise kind(f"{_host(url)}, {method}: {text} ({error.code})") from error
-
-
-@contextmanager
-def _reading(url: str, method: str) -> Iterator[None]:
-    """An answer that makes no sense is no answer."""
-    try:
-        yield
-    except ValueError as error:
-        text = str(error)[:_ERROR_TEXT_MAX]
-        raise ChainUnavailable(f"{_host(url)}, {method}: the answer cannot be used: {text}") from error
+        return asyncio.run(self._faces.one(lambda url: self._rpc.ask(url, method, params, answer)))
 
 
 def _base64(wire: bytes) -> str:
     return base64.b64encode(wire).decode()
-
-
-def _host(url: str) -> str:
-    """The URL without what may be secret in it."""
-    return urlsplit(url).netloc.rpartition("@")[2] or "the Solana RPC"

@@ -1,4 +1,4 @@
-"""The Solana transactions Gridbay signs: payout batches, epoch anchors, deposits, new token accounts.
+"""The Solana transactions Gridbay signs: epoch anchors, deposits, new token accounts, and what payments are made of.
 
 Pure: no network, no clock. Instruction layouts are those of the SPL Token, Associated Token Account and Memo
 programs; a deposit has the shape of Solana Pay's transfer request.
@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from solders.compute_budget import set_compute_unit_limit, set_compute_unit_price
+from solders.address_lookup_table_account import AddressLookupTableAccount
 from solders.hash import Hash
 from solders.instruction import AccountMeta, Instruction
 from solders.keypair import Keypair
-from solders.message import Message
+from solders.message import Message, MessageV0
 from solders.pubkey import Pubkey
 from solders.system_program import ID as SYSTEM_PROGRAM
 from solders.token import ID as TOKEN_PROGRAM
@@ -22,9 +22,6 @@ from solders.transaction import VersionedTransaction
 from billing.chains.port import ChainError
 
 USDC_DECIMALS: Final = 6
-PAYOUTS_MAX: Final = 17
-"""Transfers that fit one legacy transaction next to a memo of PAYOUT_MEMO_BYTES_MAX and a priority fee."""
-PAYOUT_MEMO_BYTES_MAX: Final = 82
 WIRE_BYTES_MAX: Final = 1232
 AMOUNT_MAX: Final = 2**64 - 1
 
@@ -35,12 +32,6 @@ ASSOCIATED_TOKEN_PROGRAM: Final = Pubkey.from_string("ATokenGPvbdGVxr1b2hvZbsiqW
 TRANSFER: Final = 3
 TRANSFER_CHECKED: Final = 12
 _CREATE_IDEMPOTENT: Final = b"\x01"
-
-# Generous against the Token program of 2024 (6,200 a transfer) and Memo (350 a byte); unused units cost only
-# where a priority price is set.
-_TRANSFER_UNITS: Final = 7_000
-_MEMO_UNITS: Final = 5_000
-_MEMO_UNITS_PER_BYTE: Final = 400
 
 
 class TransactionTooLarge(ChainError):
@@ -55,45 +46,16 @@ class SignedTransaction:
     signature: str
 
 
-@dataclass(frozen=True)
-class Payment:
-    """So much to a wallet, into its associated token account, which must exist."""
-
-    owner: str
-    amount_microusd: int
-
-
 def associated_token_address(owner: str, mint: str) -> str:
     """Where a wallet keeps its tokens of a mint."""
     return str(get_associated_token_address(Pubkey.from_string(owner), Pubkey.from_string(mint)))
 
 
-def payout_batch(
-    *,
-    treasury: Keypair,
-    mint: str,
-    payments: Sequence[Payment],
-    memo: str,
-    blockhash: str,
-    unit_price_microlamports: int = 0,
+def memo_anchor(
+    *, payer: Keypair, memo: str, blockhash: str, priority: Sequence[Instruction] = ()
 ) -> SignedTransaction:
-    """All payments or none. Instruction number i is payment number i, so a Failure names the payment to blame."""
-    if not 1 <= len(payments) <= PAYOUTS_MAX:
-        raise TransactionTooLarge(f"a payout batch takes 1 to {PAYOUTS_MAX} payments, not {len(payments)}: split it")
-    if len(memo.encode()) > PAYOUT_MEMO_BYTES_MAX:
-        raise TransactionTooLarge(f"a payout memo takes at most {PAYOUT_MEMO_BYTES_MAX} bytes: {memo!r}")
-    token = Pubkey.from_string(mint)
-    instructions = [_transfer(treasury.pubkey(), token, payment) for payment in payments]
-    instructions.append(_memo(memo))
-    if unit_price_microlamports:
-        units = _TRANSFER_UNITS * len(payments) + _MEMO_UNITS + _MEMO_UNITS_PER_BYTE * len(memo.encode())
-        instructions += [set_compute_unit_limit(units), set_compute_unit_price(unit_price_microlamports)]
-    return sign(instructions, payer=treasury, blockhash=blockhash)
-
-
-def memo_anchor(*, payer: Keypair, memo: str, blockhash: str) -> SignedTransaction:
     """Text alone, on the chain under the payer's signature: the root of an epoch."""
-    return sign([_memo(memo)], payer=payer, blockhash=blockhash)
+    return sign([memo_instruction(memo), *priority], payer=payer, blockhash=blockhash)
 
 
 def deposit(
@@ -107,14 +69,10 @@ def deposit(
     blockhash: str,
 ) -> SignedTransaction:
     """A customer's transfer to the treasury; `reference` is the key by which the chain finds it again."""
-    transfer = _transfer(
-        payer.pubkey(),
-        Pubkey.from_string(mint),
-        Payment(treasury, amount_microusd),
-        references=[Pubkey.from_string(reference)],
-    )
+    references = [Pubkey.from_string(reference)]
+    transfer = transfer_instruction(payer.pubkey(), Pubkey.from_string(mint), treasury, amount_microusd, references)
     # Solana Pay: the memo comes right before the transfer, and the transfer last.
-    return sign([_memo(memo), transfer], payer=payer, blockhash=blockhash)
+    return sign([memo_instruction(memo), transfer], payer=payer, blockhash=blockhash)
 
 
 def create_token_account(*, payer: Keypair, owner: str, mint: str, blockhash: str) -> SignedTransaction:
@@ -126,10 +84,20 @@ def create_token_account(*, payer: Keypair, owner: str, mint: str, blockhash: st
 
 
 def sign(
-    instructions: Sequence[Instruction], *, payer: Keypair, blockhash: str, others: Sequence[Keypair] = ()
+    instructions: Sequence[Instruction],
+    *,
+    payer: Keypair,
+    blockhash: str,
+    others: Sequence[Keypair] = (),
+    tables: Sequence[AddressLookupTableAccount] | None = None,
 ) -> SignedTransaction:
-    """Compile a legacy transaction and sign it; the same input gives the same bytes."""
-    message = Message.new_with_blockhash(instructions, payer.pubkey(), Hash.from_string(blockhash))
+    """Compile a legacy transaction, or one of version 0 with lookup tables, and sign it; same input, same bytes."""
+    recent = Hash.from_string(blockhash)
+    message: Message | MessageV0
+    if tables is None:
+        message = Message.new_with_blockhash(instructions, payer.pubkey(), recent)
+    else:
+        message = MessageV0.try_compile(payer.pubkey(), instructions, tables, recent)
     transaction = VersionedTransaction(message, [payer, *others])
     wire = bytes(transaction)
     if len(wire) > WIRE_BYTES_MAX:
@@ -155,14 +123,16 @@ def create_token_account_instruction(*, payer: Pubkey, owner: Pubkey, mint: Pubk
     )
 
 
-def _transfer(owner: Pubkey, mint: Pubkey, payment: Payment, references: Sequence[Pubkey] = ()) -> Instruction:
-    amount = payment.amount_microusd
-    if not 0 < amount <= AMOUNT_MAX:
-        raise ValueError(f"a payment of {amount} micro-USDC to {payment.owner}: it must be 1 to {AMOUNT_MAX}")
-    destination = get_associated_token_address(Pubkey.from_string(payment.owner), mint)
+def transfer_instruction(
+    owner: Pubkey, mint: Pubkey, to: str, amount_microusd: int, references: Sequence[Pubkey] = ()
+) -> Instruction:
+    """From the owner's associated token account to that of the wallet `to`. Raises ValueError for a wrong amount."""
+    if not 0 < amount_microusd <= AMOUNT_MAX:
+        raise ValueError(f"a payment of {amount_microusd} micro-USDC to {to}: it must be 1 to {AMOUNT_MAX}")
+    destination = get_associated_token_address(Pubkey.from_string(to), mint)
     return Instruction(
         TOKEN_PROGRAM,
-        bytes([TRANSFER_CHECKED]) + amount.to_bytes(8, "little") + bytes([USDC_DECIMALS]),
+        bytes([TRANSFER_CHECKED]) + amount_microusd.to_bytes(8, "little") + bytes([USDC_DECIMALS]),
         [
             AccountMeta(get_associated_token_address(owner, mint), is_signer=False, is_writable=True),
             AccountMeta(mint, is_signer=False, is_writable=False),
@@ -173,7 +143,8 @@ def _transfer(owner: Pubkey, mint: Pubkey, payment: Payment, references: Sequenc
     )
 
 
-def _memo(text: str) -> Instruction:
+def memo_instruction(text: str) -> Instruction:
+    """Raises ValueError for no text."""
     data = text.encode()
     if not data:
         raise ValueError("the memo is empty: it is what finds the transaction again")

@@ -10,7 +10,8 @@ from datetime import datetime
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
-from billing.chains.transactions import PAYOUTS_MAX, Payment, SignedTransaction
+from billing.chains.payments import PAYMENTS_MAX, Payment
+from billing.chains.transactions import SignedTransaction
 from billing.ledger import posting
 from billing.settling import epochs, payouts
 from billing.tables.bills import EpochRow
@@ -58,15 +59,15 @@ def prepare(session: Session, now: datetime) -> None:
         select(PayoutRow)
         .where(PayoutRow.state == "open", PayoutRow.batch_id.is_(None))
         .order_by(PayoutRow.id)
-        .limit(NEW_BATCHES_MAX * PAYOUTS_MAX)
+        .limit(NEW_BATCHES_MAX * PAYMENTS_MAX)
         .with_for_update(key_share=True)
     ).all()
-    for start in range(0, len(waiting), PAYOUTS_MAX):
+    for start in range(0, len(waiting), PAYMENTS_MAX):
         batch_id = new_id("batch")
         memo = f"gridbay/payout/v1 {batch_id}"
         session.add(SettlementBatchRow(id=batch_id, kind="payouts", memo=memo, created_at=now))
         session.flush()
-        for payout in waiting[start : start + PAYOUTS_MAX]:
+        for payout in waiting[start : start + PAYMENTS_MAX]:
             payout.batch_id = batch_id
     session.flush()
 

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 import structlog
 from sqlalchemy import func, select
 
+from billing.chains.payments import payout_batch
 from billing.chains.port import Chain, ChainError, SignatureState, SignatureStatus, Simulation
-from billing.chains.transactions import SignedTransaction, memo_anchor, payout_batch
+from billing.chains.transactions import SignedTransaction, memo_anchor
 from billing.settling import batches
 from billing.settling.batches import Batch, Live
 from billing.treasury.custody import Custody

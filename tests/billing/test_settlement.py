@@ -11,8 +11,8 @@ from solders.keypair import Keypair
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from billing.chains.payments import PAYMENTS_MAX
 from billing.chains.port import Chain, ChainUnavailable, SignatureState, SignatureStatus, Simulation
-from billing.chains.transactions import PAYOUTS_MAX
 from billing.charging import funding
 from billing.ledger import accounts, audit, posting
 from billing.settling import earnings, epochs, payouts, receipts, settlement, wallets
@@ -305,7 +305,7 @@ def test_many_payouts_are_split_over_transactions_that_fit(
     database: Database, clock: ManualClock, net: LocalNet
 ) -> None:
     fill_treasury(net, 2_000_000)
-    owners = [recipient(net) for _ in range(PAYOUTS_MAX + 2)]
+    owners = [recipient(net) for _ in range(PAYMENTS_MAX + 2)]
     earn(database, clock, net, owners)
     settle_all(database, clock, net)
     assert [paid(net, owner) for owner in owners] == [1 + EARNED] * len(owners)

@@ -1,4 +1,4 @@
-"""The local chain itself: takes transactions, keeps time, answers about both. One thread at a time, under `lock`."""
+"""The local chain itself: takes transactions, keeps time, remembers both. One thread at a time, under `lock`."""
 
 import json
 import threading
@@ -18,10 +18,12 @@ from solders.transaction_metadata import TransactionMetadata
 from billing.chains.local import shapes
 from billing.chains.local.blockhashes import VALID_BLOCKS, Blockhashes
 from billing.chains.local.errors import Code, RpcError
-from billing.chains.local.runtime import Runtime
+from billing.chains.local.runtime import AccountsByKey, Runtime
 from billing.chains.local.slots import Commitment, Heights, Timing, slot_of
 from billing.chains.local.store import Landed, Store
 
+REMEMBERED_BLOCKS: Final = VALID_BLOCKS
+"""For how many blocks the chain can tell what an account was before."""
 _HEIGHTS_RESERVED: Final = 100
 """How far ahead heights are reserved on disk; a chain killed with -9 goes on that many blocks later at most."""
 
@@ -51,11 +53,14 @@ class LocalChain:
         self._store = store
         self._unix = unix
         self._runtime = Runtime(store.accounts())
-        self._blockhashes = Blockhashes(self.genesis)
+        self._blockhashes = Blockhashes(self.genesis, store.forks())
         self._heights = Heights(store.next_height(), timing, clock)
         self._reserved = store.next_height()
-        # What each transaction that is not finalized yet replaced, oldest first.
-        self._unsettled: deque[tuple[int, dict[Pubkey, Account | None]]] = deque()
+        # Never less than what was shown as finalized; and what came before this start cannot be taken back.
+        self._settled_at = self._reserved - timing.finalized_after
+        self._started_after = self._reserved - 1
+        # What the newest transactions replaced, oldest first: to be taken back, and to be shown by who lags behind.
+        self._replaced: deque[tuple[int, VersionedTransaction, AccountsByKey]] = deque()
 
     def close(self) -> None:
         """Stop where the chain stands, so that it goes on at the next block."""
@@ -66,12 +71,11 @@ class LocalChain:
     # Time
 
     def height(self, commitment: Commitment) -> int:
-        return self._now() - self.timing.depth(commitment)
+        height = self._now() - self.timing.depth(commitment)
+        return height if commitment is Commitment.PROCESSED else max(height, self._settled_at)
 
-    def latest_blockhash(self, commitment: Commitment) -> tuple[Hash, int]:
-        """With the last height at which a transaction over it may land."""
-        height = self.height(commitment)
-        return self._blockhashes.at(height), height + VALID_BLOCKS
+    def blockhash_at(self, height: int) -> Hash:
+        return self._blockhashes.at(height)
 
     def is_blockhash_valid(self, blockhash: Hash) -> bool:
         return self._blockhashes.is_recent(blockhash, self._now())
@@ -83,6 +87,25 @@ class LocalChain:
             self._store.reserve_heights(now + _HEIGHTS_RESERVED)
             self._reserved = now + _HEIGHTS_RESERVED
         return now
+
+    def take_back(self, blocks: int) -> list[VersionedTransaction]:
+        """Replace up to that many of the newest blocks by as many empty ones to come, none of them finalized.
+
+        Returns the transactions that were in them, oldest first.
+        """
+        self._settled_at = max(self._settled_at, self._now() - self.timing.finalized_after)
+        above = max(self._now() - blocks, self._settled_at, self._started_after)
+        taken = []
+        before: AccountsByKey = {}
+        while self._replaced and self._replaced[-1][0] > above:
+            _, transaction, replaced = self._replaced.pop()
+            taken.append(transaction)
+            before |= replaced
+        self._store.take_back(above, before.items())
+        self._runtime.restore(before.items())
+        self._blockhashes.fork(above)
+        self._heights.rewind(self._now() - above)
+        return taken[::-1]
 
     # Transactions
 
@@ -114,7 +137,7 @@ class LocalChain:
             if self._store.find(transaction.signatures[0]) is not None:
                 return SimulationReport("AlreadyProcessed", None, None)
         error, metadata = self._runtime.simulate(transaction, slot=slot_of(now), unix_time=int(self._unix()))
-        replacement = self.latest_blockhash(Commitment.PROCESSED) if replace_blockhash else None
+        replacement = (self.blockhash_at(now), now + VALID_BLOCKS) if replace_blockhash else None
         return SimulationReport(error, metadata, replacement)
 
     def _execute(self, transaction: VersionedTransaction, now: int) -> None:
@@ -136,34 +159,23 @@ class LocalChain:
             self._store.add(landed, outcome.keys, changed)
         except BaseException:
             # Memory and disk must agree: what could not be written has not happened.
-            self._runtime.restore(outcome)
+            self._runtime.restore(outcome.replaced().items())
             raise
-        settled = now - self.timing.finalized_after
-        while self._unsettled and self._unsettled[0][0] <= settled:
-            self._unsettled.popleft()
-        self._unsettled.append((now, {key: outcome.before[key] for key, _ in changed}))
+        while self._replaced and self._replaced[0][0] <= now - REMEMBERED_BLOCKS:
+            self._replaced.popleft()
+        self._replaced.append((now, transaction, outcome.replaced()))
 
     # Answers
 
-    def find(self, signature: Signature, commitment: Commitment) -> Landed | None:
+    def find(self, signature: Signature, height_max: int) -> Landed | None:
+        """What landed in a block up to that height."""
         landed = self._store.find(signature)
-        return landed if landed is not None and landed.height <= self.height(commitment) else None
-
-    def commitment_of(self, landed: Landed) -> Commitment:
-        return next(
-            level
-            for level in (Commitment.FINALIZED, Commitment.CONFIRMED, Commitment.PROCESSED)
-            if landed.height <= self.height(level)
-        )
-
-    def is_recent(self, height: int) -> bool:
-        """Whether a block is young enough for a node to know its signatures without searching the history."""
-        return height >= self._now() - VALID_BLOCKS
+        return landed if landed is not None and landed.height <= height_max else None
 
     def mentioning(
         self,
         address: Pubkey,
-        commitment: Commitment,
+        height_max: int,
         *,
         until: Signature | None,
         before: Signature | None,
@@ -178,13 +190,13 @@ class LocalChain:
             address,
             above=oldest.position if oldest else 0,
             below=newest.position if newest else None,
-            height_max=self.height(commitment),
+            height_max=height_max,
             limit=limit,
         )
 
-    def account(self, key: Pubkey, commitment: Commitment) -> Account | None:
-        height = self.height(commitment)
-        for changed_at, replaced in self._unsettled:
+    def account(self, key: Pubkey, height: int) -> Account | None:
+        """As it was after the block of that height, one of the last REMEMBERED_BLOCKS."""
+        for changed_at, _, replaced in self._replaced:
             if changed_at > height and key in replaced:
                 return replaced[key]
         return self._runtime.account(key)

@@ -54,6 +54,6 @@ class Faucet:
     def _send(self, instructions: list[Instruction]) -> Signature:
         # Asking twice within one block gives money twice: without this the second would be the same transaction.
         unique = Instruction(MEMO_PROGRAM, f"faucet {secrets.token_hex(8)}".encode(), [])
-        blockhash, _ = self._chain.latest_blockhash(Commitment.PROCESSED)
+        blockhash = self._chain.blockhash_at(self._chain.height(Commitment.PROCESSED))
         signed = sign([*instructions, unique], payer=self._key, blockhash=str(blockhash))
         return self._chain.submit(VersionedTransaction.from_bytes(signed.wire), preflight=True)

@@ -76,7 +76,7 @@ def open_chain(
             wealth = Account(_FAUCET_LAMPORTS, b"", Pubkey.default())
             store.create(Hash(secrets.token_bytes(32)), [(Pubkey.from_string(market.faucet), wealth)])
         chain = LocalChain(store, timing, clock, unix)
-        if chain.account(Pubkey.from_string(market.mint), Commitment.PROCESSED) is None:
+        if chain.account(Pubkey.from_string(market.mint), chain.height(Commitment.PROCESSED)) is None:
             _found(chain, market)
     except BaseException:
         store.close()
@@ -102,7 +102,7 @@ def _found(chain: LocalChain, market: LocalMarket) -> None:
         transfer(TransferParams(from_pubkey=faucet.pubkey(), to_pubkey=treasury, lamports=_TREASURY_LAMPORTS)),
         create_token_account_instruction(payer=faucet.pubkey(), owner=treasury, mint=mint.pubkey()),
     ]
-    blockhash, _ = chain.latest_blockhash(Commitment.PROCESSED)
+    blockhash = chain.blockhash_at(chain.height(Commitment.PROCESSED))
     signed = sign(instructions, payer=faucet, blockhash=str(blockhash), others=[mint])
     chain.submit(VersionedTransaction.from_bytes(signed.wire), preflight=True)
 

@@ -1,24 +1,29 @@
-"""JSON-RPC 2.0 around the methods: one request or a bounded batch in, bytes out, never an exception."""
+"""JSON-RPC 2.0 around the methods: one request or a bounded batch in, bytes out."""
 
 import json
 import logging
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from billing.chains.local.chain import LocalChain
 from billing.chains.local.errors import Code, RpcError
-from billing.chains.local.methods import Methods
 from billing.chains.local.params import Params
 
 BATCH_MAX: Final = 100
 log = logging.getLogger(__name__)
 
 
+class Silence(Exception):
+    """No answer is given: the connection ends."""
+
+
 class Dispatcher:
-    def __init__(self, chain: LocalChain, methods: Methods) -> None:
+    def __init__(self, chain: LocalChain, table: Mapping[str, Callable[[Params], Any]]) -> None:
         self._chain = chain
-        self._table = methods.table
+        self._table = table
 
     def answer(self, body: bytes) -> bytes:
+        """Raises Silence where a fault was asked for that answers nothing."""
         try:
             request = json.loads(body)
         # RecursionError: brackets nested deeper than Python follows
@@ -39,6 +44,8 @@ class Dispatcher:
             return {"jsonrpc": "2.0", "result": self._call(request), "id": request_id}
         except RpcError as error:
             return _failure(request_id, error)
+        except Silence:
+            raise
         except Exception:
             log.exception("a call failed", extra={"method": str(request.get("method"))[:64]})
             return _failure(request_id, RpcError(Code.INTERNAL_ERROR, "Internal error: see the chain's log"))

@@ -8,7 +8,7 @@ from solders.pubkey import Pubkey
 
 from billing.chains.keypairs import load_keypair
 from billing.chains.local import shapes
-from billing.chains.local.chain import LocalChain, verify_signatures
+from billing.chains.local.chain import verify_signatures
 from billing.chains.local.errors import Code, RpcError
 from billing.chains.local.faucet import AIRDROP_LAMPORTS_MAX, MINT_MICROUSD_MAX, Faucet
 from billing.chains.local.genesis import LocalMarket
@@ -16,9 +16,12 @@ from billing.chains.local.params import Params, invalid
 from billing.chains.local.runtime import token_account
 from billing.chains.local.slots import Commitment, slot_of
 from billing.chains.local.store import Landed
+from billing.chains.local.view import View
 from billing.chains.port import ADDRESS_PAGE_MAX, STATUSES_MAX
 
 _ACCOUNTS_MAX: Final = 100
+_FEE_ACCOUNTS_MAX: Final = 128
+_FEE_BLOCKS: Final = 150
 _ACCOUNT_BYTES_MAX: Final = 10 * 1024 * 1024
 _ACCOUNT_ENCODINGS: Final = ("base58", "base64", "jsonParsed")
 _TRANSACTION_ENCODINGS: Final = ("json", "jsonParsed", "base64", "base58")
@@ -30,22 +33,23 @@ Json = Any
 class Methods:
     """Each public method answers the RPC method that `table` gives it for; the caller holds the chain's lock."""
 
-    def __init__(self, chain: LocalChain, market: LocalMarket) -> None:
-        self._chain = chain
+    def __init__(self, view: View, market: LocalMarket) -> None:
+        self._view, self._chain = view, view.chain
         self._market = market
-        self._faucet = Faucet(chain, load_keypair(market.faucet_keypair_path), Pubkey.from_string(market.mint))
+        self._faucet = Faucet(view.chain, load_keypair(market.faucet_keypair_path), Pubkey.from_string(market.mint))
         self.table: dict[str, Callable[[Params], Json]] = {
             "getAccountInfo": self.account_info,
             "getBalance": self.balance,
-            "getBlockHeight": lambda p: self._chain.height(p.options(0).commitment()),
+            "getBlockHeight": lambda p: self._view.height(p.options(0).commitment()),
             "getGenesisHash": lambda _: str(self._chain.genesis),
             "getHealth": lambda _: "ok",
             "getLatestBlockhash": self.latest_blockhash,
             "getMinimumBalanceForRentExemption": self.rent_exempt_minimum,
             "getMultipleAccounts": self.multiple_accounts,
+            "getRecentPrioritizationFees": self.prioritization_fees,
             "getSignatureStatuses": self.signature_statuses,
             "getSignaturesForAddress": self.signatures_for_address,
-            "getSlot": lambda p: slot_of(self._chain.height(p.options(0).commitment())),
+            "getSlot": lambda p: slot_of(self._view.height(p.options(0).commitment())),
             "getTokenAccountBalance": self.token_account_balance,
             "getTransaction": self.transaction,
             "getVersion": lambda _: {"solana-core": f"0.0.0-gridbay-litesvm-solders-{_VERSION}", "feature-set": 0},
@@ -74,12 +78,12 @@ class Methods:
 
     def balance(self, params: Params) -> Json:
         commitment = params.options(1).commitment()
-        account = self._chain.account(params.pubkey(0), commitment)
+        account = self._view.account(params.pubkey(0), commitment)
         return self._in_context(0 if account is None else account.lamports, commitment)
 
     def latest_blockhash(self, params: Params) -> Json:
         commitment = params.options(0).commitment()
-        blockhash, last_valid = self._chain.latest_blockhash(commitment)
+        blockhash, last_valid = self._view.latest_blockhash(commitment)
         return self._in_context({"blockhash": str(blockhash), "lastValidBlockHeight": last_valid}, commitment)
 
     def is_blockhash_valid(self, params: Params) -> Json:
@@ -91,7 +95,7 @@ class Methods:
 
     def token_account_balance(self, params: Params) -> Json:
         commitment = params.options(1).commitment()
-        token = token_account(self._chain.account(params.pubkey(0), commitment))
+        token = token_account(self._view.account(params.pubkey(0), commitment))
         if token is None:
             raise invalid("could not find account, or it is not a Token account")
         amount = shapes.token_amount(token.amount, self._chain.decimals(token.mint))
@@ -101,15 +105,15 @@ class Methods:
         search_history = params.options(1).flag("searchTransactionHistory")
         values = []
         for signature in params.signatures(0, STATUSES_MAX):
-            landed = self._chain.find(signature, Commitment.PROCESSED)
+            landed = self._view.find(signature, Commitment.PROCESSED)
             # As on a cluster, where the status cache alone forgets.
-            known = landed is not None and (search_history or self._chain.is_recent(landed.height))
+            known = landed is not None and (search_history or self._view.is_recent(landed.height))
             values.append(self._status(landed) if landed is not None and known else None)
         return self._in_context(values, Commitment.PROCESSED)
 
     def signatures_for_address(self, params: Params) -> Json:
         options = params.options(1)
-        found = self._chain.mentioning(
+        found = self._view.mentioning(
             params.pubkey(0),
             options.commitment(lowest=Commitment.CONFIRMED),
             until=options.signature("until"),
@@ -123,7 +127,7 @@ class Methods:
                 "err": shapes.error(landed),
                 "memo": landed.memo,
                 "blockTime": landed.block_time,
-                "confirmationStatus": self._chain.commitment_of(landed),
+                "confirmationStatus": self._view.commitment_of(landed),
             }
             for landed in found
         ]
@@ -132,7 +136,7 @@ class Methods:
         options = params.options(1)
         encoding = options.choice("encoding", _TRANSACTION_ENCODINGS, "json")
         version_max = options.integer("maxSupportedTransactionVersion", 0, 255)
-        landed = self._chain.find(params.signature(0), options.commitment(lowest=Commitment.CONFIRMED))
+        landed = self._view.find(params.signature(0), options.commitment(lowest=Commitment.CONFIRMED))
         if landed is None:
             return None
         shown = shapes.transaction(landed, slot_of(landed.height), encoding)
@@ -144,6 +148,15 @@ class Methods:
                 f'again with the following configuration parameter: "maxSupportedTransactionVersion": {found}',
             )
         return shown
+
+    def prioritization_fees(self, params: Params) -> Json:
+        """Nobody bids on the local chain: its blocks are never full."""
+        if params.given(0):
+            params.pubkeys(0, _FEE_ACCOUNTS_MAX)
+        newest = self._view.height(Commitment.PROCESSED)
+        return [
+            {"slot": slot_of(height), "prioritizationFee": 0} for height in range(newest - _FEE_BLOCKS + 1, newest + 1)
+        ]
 
     def send(self, params: Params) -> Json:
         options = params.options(1)
@@ -177,11 +190,11 @@ class Methods:
 
     def _account(self, key: Pubkey, commitment: Commitment, encoding: str) -> Json:
         # jsonParsed falls back to base64 where the RPC has no parser, and this one has none
-        return shapes.account(self._chain.account(key, commitment), "base64" if encoding == "jsonParsed" else encoding)
+        return shapes.account(self._view.account(key, commitment), "base64" if encoding == "jsonParsed" else encoding)
 
     def _status(self, landed: Landed) -> Json:
-        level, error = self._chain.commitment_of(landed), shapes.error(landed)
-        depth = self._chain.height(Commitment.PROCESSED) - landed.height
+        level, error = self._view.commitment_of(landed), shapes.error(landed)
+        depth = self._view.height(Commitment.PROCESSED) - landed.height
         return {
             "slot": slot_of(landed.height),
             "confirmations": None if level == Commitment.FINALIZED else depth,
@@ -191,4 +204,4 @@ class Methods:
         }
 
     def _in_context(self, value: Json, commitment: Commitment) -> Json:
-        return {"context": {"slot": slot_of(self._chain.height(commitment))}, "value": value}
+        return {"context": {"slot": slot_of(self._view.height(commitment))}, "value": value}

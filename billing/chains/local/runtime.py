@@ -1,7 +1,7 @@
 """The Solana runtime (LiteSVM) as the local chain uses it: run a transaction, tell exactly what it changed.
 
 Signatures, blockhashes and duplicates are judged by the chain, not here: LiteSVM's own rules for them differ from
-a cluster's. Transactions name all of their accounts themselves (no lookup tables).
+a cluster's.
 """
 
 import json
@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from solders.account import Account
+from solders.address_lookup_table_account import AddressLookupTable
 from solders.clock import Clock
+from solders.hash import Hash
 from solders.litesvm import LiteSVM
+from solders.message import MessageV0
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.token import ID as TOKEN_PROGRAM
@@ -22,8 +25,17 @@ from solders.transaction_metadata import FailedTransactionMetadata, TransactionM
 _TOKEN_ACCOUNT_BYTES: Final = 165
 _NOWHERE: Final = Account(0, b"", Pubkey.default())
 _SLOTS_PER_EPOCH: Final = 432_000
+_SLOT_HASHES: Final = 512
 
 AccountsByKey = dict[Pubkey, Account | None]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a transaction names through lookup tables. Its keys come after the static ones, the writable first."""
+
+    writable: tuple[Pubkey, ...] = ()
+    readonly: tuple[Pubkey, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,6 +56,7 @@ class Outcome:
     """None, or the error as JSON values, in the RPC's form."""
     metadata: TransactionMetadata
     keys: list[Pubkey]
+    loaded: "Loaded"
     before: AccountsByKey
     after: AccountsByKey
     tokens_before: list[TokenBalance]
@@ -51,6 +64,10 @@ class Outcome:
 
     def changed(self) -> list[tuple[Pubkey, Account | None]]:
         return [(key, account) for key, account in self.after.items() if account != self.before[key]]
+
+    def replaced(self) -> AccountsByKey:
+        """What it changed, as it was before."""
+        return {key: self.before[key] for key, _ in self.changed()}
 
 
 class Runtime:
@@ -60,6 +77,7 @@ class Runtime:
         svm = LiteSVM().with_sigverify(False).with_blockhash_check(False)
         # No history of its own: it would grow without bound, and the store has it.
         self._svm = svm.with_transaction_history(0)
+        self._slot = 0
         for key, account in accounts:
             self._svm.set_account(key, account)
 
@@ -71,7 +89,8 @@ class Runtime:
 
     def run(self, transaction: VersionedTransaction, *, slot: int, unix_time: int) -> Outcome:
         """Execute for good. The caller undoes it with `restore` if it cannot be kept."""
-        keys = transaction.message.account_keys
+        loaded = self._loaded(transaction)
+        keys = [*transaction.message.account_keys, *loaded.writable, *loaded.readonly]
         before = {key: self.account(key) for key in keys}
         tokens_before = self._token_balances(keys, before)
         self._set_time(slot, unix_time)
@@ -84,16 +103,17 @@ class Runtime:
             error=error,
             metadata=metadata,
             keys=keys,
+            loaded=loaded,
             before=before,
             after=after,
             tokens_before=tokens_before,
             tokens_after=self._token_balances(keys, after),
         )
 
-    def restore(self, outcome: Outcome) -> None:
-        for key, account in outcome.before.items():
-            if account != outcome.after[key]:
-                self._svm.set_account(key, account or _NOWHERE)
+    def restore(self, before: Iterable[tuple[Pubkey, Account | None]]) -> None:
+        """Make these accounts what they were (None: absent)."""
+        for key, account in before:
+            self._svm.set_account(key, account or _NOWHERE)
 
     def simulate(
         self, transaction: VersionedTransaction, *, slot: int, unix_time: int
@@ -105,7 +125,28 @@ class Runtime:
             return _error_and_metadata(result)
         return None, result.meta()
 
+    def _loaded(self, transaction: VersionedTransaction) -> Loaded:
+        """Empty where a table is missing or too short: such a transaction does not land."""
+        message = transaction.message
+        if not isinstance(message, MessageV0):
+            return Loaded()
+        writable: list[Pubkey] = []
+        readonly: list[Pubkey] = []
+        for lookup in message.address_table_lookups:
+            account = self.account(lookup.account_key)
+            try:
+                addresses = AddressLookupTable.deserialize(account.data if account else b"").addresses
+                writable += [addresses[index] for index in lookup.writable_indexes]
+                readonly += [addresses[index] for index in lookup.readonly_indexes]
+            except (ValueError, IndexError):
+                return Loaded()
+        return Loaded(tuple(writable), tuple(readonly))
+
     def _set_time(self, slot: int, unix_time: int) -> None:
+        if slot != self._slot:
+            # What proves a slot recent to the lookup table program; no program here looks at the hashes.
+            self._svm.set_slot_hashes([(past, Hash.default()) for past in range(slot - 1, slot - _SLOT_HASHES - 1, -1)])
+            self._slot = slot
         epoch = slot // _SLOTS_PER_EPOCH
         self._svm.set_clock(
             Clock(

@@ -11,17 +11,20 @@ import signal
 import socketserver
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socket import socket
 from typing import Any, Final
 
+from billing.chains.local.faults.faces import faces_of
+from billing.chains.local.faults.plan import FaultPlan
 from billing.chains.local.genesis import open_chain
-from billing.chains.local.jsonrpc import Dispatcher
+from billing.chains.local.jsonrpc import Dispatcher, Silence
 from billing.chains.local.methods import Methods
 from billing.chains.local.slots import Timing
+from billing.chains.local.view import View
 
 BODY_BYTES_MAX: Final = 256 * 1024
 CONNECTIONS_MAX: Final = 128
@@ -41,16 +44,22 @@ class LocalChainServer:
         timing: Timing | None = None,
         clock: Callable[[], float] = time.monotonic,
         unix: Callable[[], float] = time.time,
+        faults: FaultPlan | None = None,
     ) -> None:
+        """faults: for tests; the chain has faces besides, at `face_urls`, that answer as the plan says."""
         if not ipaddress.ip_address(host).is_loopback:
             raise ValueError(f"the local chain gives money to whoever asks: it listens on loopback, not on {host}")
         self.chain, self.market = open_chain(state_dir, timing or Timing(), clock, unix)
         try:
-            self._http = _Server((host, port), Dispatcher(self.chain, Methods(self.chain, self.market)))
+            whole = Dispatcher(self.chain, Methods(View(self.chain), self.market).table)
+            faces = faces_of(self.chain, self.market, faults)[0] if faults is not None else []
+            dispatchers = {f"/faces/{number}": face for number, face in enumerate(faces)}
+            self._http = _Server((host, port), whole, dispatchers)
         except BaseException:
             self.chain.close()
             raise
         self.url = f"http://{host}:{self._http.server_address[1]}"
+        self.face_urls = [self.url + path for path in dispatchers]
 
     def run(self, stop_seconds: float = 0.25) -> None:
         """Returns that long after `stop` at most; an idle server wakes as often to look."""
@@ -104,10 +113,13 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = CONNECTIONS_MAX
 
-    def __init__(self, address: tuple[str, int], dispatcher: Dispatcher) -> None:
-        self.dispatcher = dispatcher
+    def __init__(self, address: tuple[str, int], whole: Dispatcher, faces: Mapping[str, Dispatcher]) -> None:
+        self._whole, self._faces = whole, faces
         self._free = threading.BoundedSemaphore(CONNECTIONS_MAX)
         super().__init__(address, _Handler)
+
+    def dispatcher(self, path: str) -> Dispatcher:
+        return self._faces.get(path, self._whole)
 
     def server_bind(self) -> None:
         # HTTPServer's own looks the host's name up, which can hang where there is no network.
@@ -148,7 +160,11 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.headers.get_content_type() != "application/json":
             self._reply(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, b"")
         else:
-            self._reply(HTTPStatus.OK, self.server.dispatcher.answer(self.rfile.read(int(length))))
+            body = self.rfile.read(int(length))
+            try:
+                self._reply(HTTPStatus.OK, self.server.dispatcher(self.path).answer(body))
+            except Silence:
+                self.close_connection = True
 
     def _reply(self, status: HTTPStatus, body: bytes) -> None:
         # After a refusal the unread body would be taken for the next request.

@@ -8,7 +8,6 @@ from typing import Any, Final
 from solders.account import Account
 from solders.instruction import CompiledInstruction
 from solders.message import Message, MessageV0, MessageV1
-from solders.pubkey import Pubkey
 from solders.token import ID as TOKEN_PROGRAM
 from solders.transaction import VersionedTransaction
 from solders.transaction_metadata import TransactionMetadata
@@ -70,7 +69,10 @@ def meta(outcome: Outcome) -> dict[str, Any]:
         "innerInstructions": _inner_instructions(outcome.metadata),
         "logMessages": outcome.metadata.logs(),
         "rewards": [],
-        "loadedAddresses": {"writable": [], "readonly": []},
+        "loadedAddresses": {
+            "writable": [str(key) for key in outcome.loaded.writable],
+            "readonly": [str(key) for key in outcome.loaded.readonly],
+        },
         "computeUnitsConsumed": outcome.metadata.compute_units_consumed(),
         "returnData": _return_data(outcome.metadata),
     }
@@ -91,6 +93,7 @@ def simulation(err: Any, metadata: TransactionMetadata | None) -> dict[str, Any]
 def transaction(landed: Landed, slot: int, encoding: str) -> dict[str, Any]:
     """A whole transaction as getTransaction answers it."""
     parsed = VersionedTransaction.from_bytes(landed.wire)
+    meta = json.loads(landed.meta)
     shown: Any
     match encoding:
         case "base64":
@@ -100,14 +103,14 @@ def transaction(landed: Landed, slot: int, encoding: str) -> dict[str, Any]:
         case _:
             shown = {
                 "signatures": [str(s) for s in parsed.signatures],
-                "message": _message(parsed.message, as_parsed=encoding == "jsonParsed"),
+                "message": _message(parsed.message, meta["loadedAddresses"], as_parsed=encoding == "jsonParsed"),
             }
     return {
         "slot": slot,
         "blockTime": landed.block_time,
         "version": version(parsed),
         "transaction": shown,
-        "meta": json.loads(landed.meta),
+        "meta": meta,
     }
 
 
@@ -120,27 +123,33 @@ def version(parsed: VersionedTransaction) -> str | int:
     return found if isinstance(found, int) else "legacy"
 
 
-def _message(message: Message | MessageV0 | MessageV1, *, as_parsed: bool) -> dict[str, Any]:
-    keys, header = message.account_keys, message.header
+def _message(
+    message: Message | MessageV0 | MessageV1, loaded: dict[str, list[str]], *, as_parsed: bool
+) -> dict[str, Any]:
+    keys, header = [str(key) for key in message.account_keys], message.header
     body: dict[str, Any] = {"recentBlockhash": str(message.recent_blockhash)}
     if not isinstance(message, Message):
-        # a lookup table would stand here; the local chain takes none
-        body["addressTableLookups"] = []
+        body["addressTableLookups"] = _lookups(message)
     if as_parsed:
         signed = header.num_required_signatures
         body["accountKeys"] = [
             {
-                "pubkey": str(key),
+                "pubkey": key,
                 "signer": index < signed,
                 "writable": index < signed - header.num_readonly_signed_accounts
                 or signed <= index < len(keys) - header.num_readonly_unsigned_accounts,
                 "source": "transaction",
             }
             for index, key in enumerate(keys)
+        ] + [
+            {"pubkey": key, "signer": False, "writable": kind == "writable", "source": "lookupTable"}
+            for kind in ("writable", "readonly")
+            for key in loaded[kind]
         ]
-        body["instructions"] = [_parsed_instruction(i, keys) for i in message.instructions]
+        named = [*keys, *loaded["writable"], *loaded["readonly"]]
+        body["instructions"] = [_parsed_instruction(i, named) for i in message.instructions]
         return body
-    body["accountKeys"] = [str(key) for key in keys]
+    body["accountKeys"] = keys
     body["header"] = {
         "numRequiredSignatures": header.num_required_signatures,
         "numReadonlySignedAccounts": header.num_readonly_signed_accounts,
@@ -159,15 +168,27 @@ def _instruction(instruction: CompiledInstruction, depth: int | None) -> dict[st
     }
 
 
-def _parsed_instruction(instruction: CompiledInstruction, keys: Sequence[Pubkey]) -> dict[str, Any]:
+def _lookups(message: MessageV0 | MessageV1) -> list[dict[str, Any]]:
+    lookups = message.address_table_lookups if isinstance(message, MessageV0) else []
+    return [
+        {
+            "accountKey": str(lookup.account_key),
+            "writableIndexes": list(lookup.writable_indexes),
+            "readonlyIndexes": list(lookup.readonly_indexes),
+        }
+        for lookup in lookups
+    ]
+
+
+def _parsed_instruction(instruction: CompiledInstruction, keys: Sequence[str]) -> dict[str, Any]:
     """Memos in words; the rest in the form the RPC has for programs that it cannot parse."""
     program, data = keys[instruction.program_id_index], instruction.data
-    if program == MEMO_PROGRAM:
+    if program == str(MEMO_PROGRAM):
         text = data.decode("utf-8", "replace")
-        return {"program": "spl-memo", "programId": str(program), "parsed": text, "stackHeight": 1}
+        return {"program": "spl-memo", "programId": program, "parsed": text, "stackHeight": 1}
     return {
-        "programId": str(program),
-        "accounts": [str(keys[index]) for index in instruction.accounts],
+        "programId": program,
+        "accounts": [keys[index] for index in instruction.accounts],
         "data": base58.encode(data),
         "stackHeight": 1,
     }

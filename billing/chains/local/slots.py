@@ -48,7 +48,7 @@ class Timing:
 
 
 class Heights:
-    """The block height, which starts at `first` and never goes back."""
+    """The block height, which starts at `first` and goes back only when blocks are taken back."""
 
     def __init__(self, first: int, timing: Timing, clock: Callable[[], float] = time.monotonic) -> None:
         self._first = first
@@ -58,6 +58,9 @@ class Heights:
 
     def now(self) -> int:
         return self._first + int((self._clock() - self._started_at) / self._timing.slot_seconds)
+
+    def rewind(self, blocks: int) -> None:
+        self._first -= blocks
 
 
 def slot_of(height: int) -> int:

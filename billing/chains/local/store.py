@@ -112,6 +112,12 @@ class Store:
         """Remember that heights below this one may have been shown."""
         self._db.execute("UPDATE chain SET next_height = ?", (next_height,))
 
+    def forks(self) -> list[int]:
+        """Above which heights blocks were replaced, oldest first."""
+        if not self._db.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'forks'").fetchone()[0]:
+            return []
+        return [int(above) for (above,) in self._db.execute("SELECT above FROM forks ORDER BY number")]
+
     def accounts(self) -> Iterator[tuple[Pubkey, Account]]:
         for address, lamports, owner, executable, data in self._db.execute(
             "SELECT address, lamports, owner, executable, data FROM accounts"
@@ -147,6 +153,22 @@ class Store:
             self._db.executemany(
                 "DELETE FROM accounts WHERE address = ?",
                 [(bytes(key),) for key, account in changed if account is None],
+            )
+
+    def take_back(self, above: int, replaced: Iterable[tuple[Pubkey, Account | None]]) -> None:
+        """Forget the transactions above a height, with the accounts as they were before them (None: absent)."""
+        before = list(replaced)
+        with _Transaction(self._db):
+            # Made at the first fork: a chain without one keeps the format that it was founded with.
+            self._db.execute("CREATE TABLE IF NOT EXISTS forks (number INTEGER PRIMARY KEY, above INTEGER NOT NULL)")
+            self._db.execute("INSERT INTO forks (above) VALUES (?)", (above,))
+            self._db.execute(
+                "DELETE FROM mentions WHERE position IN (SELECT position FROM transactions WHERE height > ?)", (above,)
+            )
+            self._db.execute("DELETE FROM transactions WHERE height > ?", (above,))
+            self._put_accounts((key, account) for key, account in before if account is not None)
+            self._db.executemany(
+                "DELETE FROM accounts WHERE address = ?", [(bytes(key),) for key, account in before if account is None]
             )
 
     def find(self, signature: Signature) -> Landed | None:

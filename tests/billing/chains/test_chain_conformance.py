@@ -14,16 +14,15 @@ from spl.token import models
 from spl.token.constants import MINT_LEN, TOKEN_PROGRAM_ID
 from spl.token.instructions import create_associated_token_account, initialize_mint2, mint_to_checked
 
+from billing.chains.payments import Payment, payout_batch
 from billing.chains.port import ChainRefused, SignatureState
 from billing.chains.solana import SolanaChain
 from billing.chains.transactions import (
-    Payment,
     SignedTransaction,
     associated_token_address,
     create_token_account,
     deposit,
     memo_anchor,
-    payout_batch,
     sign,
 )
 

@@ -27,9 +27,10 @@ from billing.chains.local.runtime import token_account
 from billing.chains.local.server import LocalChainServer
 from billing.chains.local.slots import Commitment
 from billing.chains.local.store import Store, StoreLocked
+from billing.chains.payments import Payment, payout_batch
 from billing.chains.port import SignatureState
 from billing.chains.solana import SolanaChain
-from billing.chains.transactions import Payment, associated_token_address, payout_batch
+from billing.chains.transactions import associated_token_address
 
 SERVE = """
 import sys
@@ -191,7 +192,7 @@ def test_money_is_where_the_transfers_say_through_restarts(
     for number, (step, *values) in enumerate(steps):
         if step == "pay":
             source, target, amount = values
-            blockhash, _ = chain.latest_blockhash(Commitment.CONFIRMED)
+            blockhash = chain.blockhash_at(chain.height(Commitment.CONFIRMED))
             signed = payout_batch(
                 treasury=owners[source],
                 mint=market.mint,
@@ -223,7 +224,7 @@ def test_money_is_where_the_transfers_say_through_restarts(
 
 def balance(chain: Any, mint: str, owner: Keypair) -> int:
     address = Pubkey.from_string(associated_token_address(str(owner.pubkey()), mint))
-    token = token_account(chain.account(address, Commitment.PROCESSED))
+    token = token_account(chain.account(address, chain.height(Commitment.PROCESSED)))
     return 0 if token is None else token.amount
 
 

@@ -16,7 +16,7 @@ from solana.rpc.async_api import AsyncClient
 from solana.rpc.commitment import Confirmed, Processed
 from solana.rpc.core import RPCException
 from solders.keypair import Keypair
-from solders.message import MessageAddressTableLookup, MessageV0
+from solders.message import MessageV0
 from solders.pubkey import Pubkey
 from solders.rpc.errors import SendTransactionPreflightFailureMessage
 from solders.signature import Signature
@@ -172,12 +172,6 @@ def test_a_versioned_transaction_is_shown_to_those_who_ask_for_its_version(net: 
     shown = result(net.url, "getTransaction", signature, {"maxSupportedTransactionVersion": 0})
     assert shown["version"] == 0
     assert net.chain.read_transaction(signature) is not None
-
-    lookup = MessageAddressTableLookup(Keypair().pubkey(), b"\x00", b"")
-    tabled = MessageV0(message.header, message.account_keys, blockhash, message.instructions, [lookup])
-    wire = encoded(bytes(VersionedTransaction(tabled, [payer])))
-    error = ask(net.url, "sendTransaction", wire, {"encoding": "base64"})["error"]
-    assert error["code"] == -32602 and "lookup tables" in error["message"]
 
 
 def test_room_for_a_token_account_is_not_one_yet(net: LocalNet) -> None:
