@@ -1,158 +1,129 @@
-"""What a placing round knows: the offers and their nodes as arrays, and what of them is still free."""
+"""The market at one moment: its nodes and offers, and any figure of theirs as an array once somebody asks for it."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Self
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from market.resources import GpuRequest, Unit, gpu_matches
+from market.resources import Unit
+from scheduler.placement.facts import NodeFacts, OfferFacts, node_but_room, offer_but_room
 
 Flags = NDArray[np.bool_]
 Numbers = NDArray[np.int64]
+Places = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Column:
+    """A number of each node, or of each offer."""
+
+    of_node: bool
+    read: Callable[[Any], int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Facet:
+    """A value of each node, or of each offer, of which there are few different ones: each is judged once."""
+
+    of_node: bool
+    read: Callable[[Any], Hashable]
 
 
 @dataclass(frozen=True, slots=True)
-class NodeFacts:
-    """A node as a round sees it; the free figures are what no lease holds."""
+class Changes:
+    """How a snapshot differs from an earlier one of the same nodes and offers. lasting: not only in what is free."""
 
-    node_id: str
-    provider_id: str
-    name: str
-    online: bool
-    pool_ready: bool
-    simulated: bool
-    cpu_total_milli: int
-    cpu_free_milli: int
-    memory_total_bytes: int
-    memory_free_bytes: int
-    disk_total_bytes: int
-    disk_free_bytes: int
-    revision: int = 0
+    nodes: set[int]
+    lasting: bool
 
 
-@dataclass(frozen=True, slots=True)
-class OfferFacts:
-    """A standing offer: the GPUs of one model on one node, or its CPUs.
-
-    memory_bytes: of one such GPU, or the node's. free_gpus: the keys of the GPUs that no lease holds, in the node's
-    order (empty for CPUs).
-    """
-
-    offer_id: str
-    node_id: str
-    unit: Unit
-    model: str
-    memory_bytes: int
-    gpu_count: int
-    free_gpus: tuple[int, ...]
-    price_microusd_per_unit_hour: int
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is asked for. None, or 0 GPUs, asks nothing of that kind: a search leaves open what it does not filter.
-
-    gpu.count of a request for GPUs must lie on one node, under one offer.
-    """
-
-    job_id: str
-    unit: Unit | None
-    gpu: GpuRequest | None
-    cpu_milli: int
-    memory_bytes: int
-    disk_bytes: int
-    price_limit_microusd_per_unit_hour: int | None
-    simulated: bool | None
-
-    @property
-    def shape(self) -> Self:
-        """The request without whose it is: two of one shape fit the same offers."""
-        return replace(self, job_id="")
+PRICE = Column(False, lambda offer: offer.price_microusd_per_unit_hour)
+IS_GPU = Column(False, lambda offer: offer.unit is Unit.GPU)
+GPU_COUNT = Column(False, lambda offer: offer.gpu_count)
 
 
 class Snapshot:
-    """The market at one moment. Arrays are aligned to `offers`, except those named node_*, aligned to `nodes`."""
+    """Places name offers by their position in `offers`. Arrays are aligned to them."""
 
     def __init__(self, nodes: Sequence[NodeFacts], offers: Sequence[OfferFacts]) -> None:
         position = {node.node_id: index for index, node in enumerate(nodes)}
         self.nodes = tuple(nodes)
         self.offers = tuple(offer for offer in offers if offer.node_id in position)
         self.node_of = np.array([position[offer.node_id] for offer in self.offers], dtype=np.intp)
-        self.is_gpu = _flags(offer.unit is Unit.GPU for offer in self.offers)
-        self.price = _numbers(offer.price_microusd_per_unit_hour for offer in self.offers)
-        self.gpu_count = _numbers(offer.gpu_count for offer in self.offers)
-        self.gpu_memory = _numbers(offer.memory_bytes for offer in self.offers)
-        self.online = _flags(node.online for node in nodes)[self.node_of]
-        self.pool_ready = _flags(node.pool_ready for node in nodes)[self.node_of]
-        self.simulated = _flags(node.simulated for node in nodes)[self.node_of]
-        self.cpu_total = _numbers(node.cpu_total_milli for node in nodes)[self.node_of]
-        self.memory_total = _numbers(node.memory_total_bytes for node in nodes)[self.node_of]
-        self.disk_total = _numbers(node.disk_total_bytes for node in nodes)[self.node_of]
-        self.provider_key = _keys(node.provider_id for node in nodes)[self.node_of]
-        self.node_has_gpus = np.zeros(len(self.nodes), dtype=np.bool_)
-        self.node_has_gpus[self.node_of[self.is_gpu]] = True
-        self._models: dict[str, Flags] = {}
+        self._numbers: dict[Column, Numbers] = {}
+        self._facets: dict[Facet, tuple[Numbers, dict[Hashable, int]]] = {}
 
-    def of_model(self, model: str | None) -> Flags:
-        """The GPU offers whose card has that name (None: any name)."""
-        if model is None:
-            return self.is_gpu
-        if model not in self._models:
-            wanted = GpuRequest(count=1, model=model)
-            self._models[model] = self.is_gpu & _flags(
-                gpu_matches(wanted, offer.model, offer.memory_bytes) for offer in self.offers
-            )
-        return self._models[model]
+    @property
+    def price(self) -> Numbers:
+        """Micro-USDC for a unit and hour."""
+        return self.numbers(PRICE)
+
+    @property
+    def is_gpu(self) -> Flags:
+        """Of GPUs, not of CPUs."""
+        return self.numbers(IS_GPU).astype(np.bool_)
+
+    def numbers(self, column: Column) -> Numbers:
+        """By offer. The array is the snapshot's own: never write to it."""
+        found = self._numbers.get(column)
+        if found is None:
+            if column.of_node:
+                by_node = np.fromiter((column.read(node) for node in self.nodes), np.int64, len(self.nodes))
+                found = by_node[self.node_of]
+            else:
+                found = np.fromiter((column.read(offer) for offer in self.offers), np.int64, len(self.offers))
+            self._numbers[column] = found
+        return found
+
+    def holds(self, column: Column, at: Places) -> Flags:
+        """At which of these offers a column of yes and no says yes."""
+        flags: Flags = self.numbers(column)[at] != 0
+        return flags
+
+    def where(self, facet: Facet, holds: Callable[[Any], bool], at: Places) -> Flags:
+        """At which of these offers it holds."""
+        known = self._facets.get(facet)
+        if known is None:
+            codes: dict[Hashable, int] = {}
+            values = (facet.read(one) for one in (self.nodes if facet.of_node else self.offers))
+            coded = np.fromiter((codes.setdefault(value, len(codes)) for value in values), np.int64)
+            known = self._facets[facet] = (coded[self.node_of] if facet.of_node else coded, codes)
+        code, values_known = known
+        return np.array([holds(value) for value in values_known], dtype=np.bool_)[code[at]]
+
+    def changes_since(self, earlier: "Snapshot") -> Changes | None:
+        """What changed, None where nodes, offers or devices came or went. What was an array there is one here."""
+        if len(self.nodes) != len(earlier.nodes) or len(self.offers) != len(earlier.offers):
+            return None
+        changed: set[int] = set()
+        lasting = False
+        for index, (node, before) in enumerate(zip(self.nodes, earlier.nodes, strict=True)):
+            if node is not before and node != before:
+                if node.node_id != before.node_id:
+                    return None
+                changed.add(index)
+                lasting |= node_but_room(node) != node_but_room(before)
+        for index, (offer, was) in enumerate(zip(self.offers, earlier.offers, strict=True)):
+            if offer is not was and offer != was:
+                if _device(offer) != _device(was):
+                    return None
+                changed.add(int(self.node_of[index]))
+                lasting |= offer_but_room(offer) != offer_but_room(was)
+        if not lasting:
+            # No column or facet of room is kept here: the books have what is free.
+            self._numbers, self._facets = earlier._numbers, earlier._facets
+        return Changes(changed, lasting)
 
 
-@dataclass(slots=True)
-class Books:
-    """What is free, drawn down as a round decides. node_cpu .. node_disk are aligned to nodes, gpus to offers."""
-
-    snapshot: Snapshot
-    node_cpu: Numbers = field(init=False)
-    node_memory: Numbers = field(init=False)
-    node_disk: Numbers = field(init=False)
-    gpus: Numbers = field(init=False)
-    _free: dict[int, list[int]] = field(init=False, default_factory=dict)
-
-    def __post_init__(self) -> None:
-        nodes = self.snapshot.nodes
-        self.node_cpu = _numbers(node.cpu_free_milli for node in nodes)
-        self.node_memory = _numbers(node.memory_free_bytes for node in nodes)
-        self.node_disk = _numbers(node.disk_free_bytes for node in nodes)
-        self.gpus = _numbers(len(offer.free_gpus) for offer in self.snapshot.offers)
-
-    def take(self, offer: int, request: Request) -> tuple[int, ...]:
-        """Draw a request from an offer (by its position); the keys of the GPUs it gets."""
-        node = self.snapshot.node_of[offer]
-        self.node_cpu[node] -= request.cpu_milli
-        self.node_memory[node] -= request.memory_bytes
-        self.node_disk[node] -= request.disk_bytes
-        if request.gpu is None:
-            return ()
-        free = self._free.setdefault(offer, list(self.snapshot.offers[offer].free_gpus))
-        taken = tuple(free[: request.gpu.count])
-        del free[: request.gpu.count]
-        self.gpus[offer] = len(free)
-        return taken
+def _device(offer: OfferFacts) -> tuple[object, ...]:
+    return offer.offer_id, offer.node_id, offer.unit, offer.model, offer.memory_bytes, offer.gpu_count
 
 
+@lru_cache(maxsize=1 << 16)
 def key_of(text: str) -> int:
     """64 bits that stand for a text."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
-
-
-def _keys(texts: Iterable[str]) -> NDArray[np.uint64]:
-    return np.fromiter((key_of(text) for text in texts), dtype=np.uint64)
-
-
-def _numbers(values: Iterable[int]) -> Numbers:
-    return np.fromiter(values, dtype=np.int64)
-
-
-def _flags(values: Iterable[bool]) -> Flags:
-    return np.fromiter(values, dtype=np.bool_)

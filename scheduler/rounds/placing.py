@@ -22,8 +22,8 @@ from market.messages import AttemptPlaced
 from market.resources import GpuRequest
 from market.states import AttemptState, JobState, Reason, advance
 from scheduler.placement.choose import Decision, Unplaced, choose
-from scheduler.placement.rules import in_words
-from scheduler.placement.snapshot import Request
+from scheduler.placement.requests import Request
+from scheduler.placement.sieve import in_words
 from scheduler.rounds import snapshots
 from scheduler.tables import Attempt, Job, Node, NodeState
 from scheduler.waking import PLACE, changed

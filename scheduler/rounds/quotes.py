@@ -10,8 +10,11 @@ from market.errors import MarketError, NoOffer
 from market.money import window_hold_microusd
 from market.resources import Unit
 from market.specs import JobSpec
-from scheduler.placement.rules import STANDING_RULES, in_words, price_in_words, sieve
-from scheduler.placement.snapshot import Books, Request, Snapshot
+from scheduler.placement.books import Books
+from scheduler.placement.requests import Request
+from scheduler.placement.rules import STANDING_RULES
+from scheduler.placement.sieve import in_words, price_in_words, sieve
+from scheduler.placement.snapshot import Snapshot
 from scheduler.rounds import snapshots
 from scheduler.supply.offers import OfferRecord, cheapest_first
 

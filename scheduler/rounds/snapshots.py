@@ -6,7 +6,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from market.resources import Unit
-from scheduler.placement.snapshot import NodeFacts, OfferFacts, Snapshot
+from scheduler.placement.facts import NodeFacts, OfferFacts
+from scheduler.placement.snapshot import Snapshot
 from scheduler.tables import Gpu, LeaseGpu, Node, NodeState, Offer, Pool
 
 

@@ -14,8 +14,10 @@ from market.errors import InvalidInput, NotFound
 from market.ids import new_id
 from market.money import PRICE_MAX_MICROUSD
 from market.resources import GpuRequest, Unit
-from scheduler.placement.rules import RULES, in_words, sieve
-from scheduler.placement.snapshot import Books, Request
+from scheduler.placement.books import Books
+from scheduler.placement.requests import Request
+from scheduler.placement.rules import RULES
+from scheduler.placement.sieve import in_words, sieve
 from scheduler.rounds import snapshots
 from scheduler.tables import Node, Offer
 from scheduler.tables.offers import CPU_MODEL

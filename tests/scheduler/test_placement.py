@@ -7,9 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market.resources import GpuRequest, Unit, gpu_matches
+from scheduler.placement.books import Books
 from scheduler.placement.choose import Decision, choose
-from scheduler.placement.rules import RULES, in_words, only_for_now, sieve
-from scheduler.placement.snapshot import Books, NodeFacts, OfferFacts, Request, Snapshot
+from scheduler.placement.facts import NodeFacts, OfferFacts
+from scheduler.placement.requests import Request
+from scheduler.placement.rules import RULES
+from scheduler.placement.sieve import in_words, only_for_now, sieve
+from scheduler.placement.snapshot import Snapshot
 
 MODELS = ("NVIDIA H100", "NVIDIA A10")
 

@@ -1,0 +1,38 @@
+"""A request that names a model gets cards whose name has those words."""
+
+from market.resources import GpuRequest, gpu_matches
+from scheduler.placement.books import Books
+from scheduler.placement.facts import OfferFacts
+from scheduler.placement.requests import Request
+from scheduler.placement.rules.rule import Judges, Relaxing, Rule
+from scheduler.placement.snapshot import IS_GPU, Facet, Flags, Places
+
+MODEL = Facet(False, lambda offer: offer.model)
+
+
+def keeps(books: Books, request: Request, at: Places) -> Flags:
+    """GPU offers of the model."""
+    is_gpu = books.snapshot.holds(IS_GPU, at)
+    if request.gpu is None or request.gpu.model is None:
+        return is_gpu
+    wanted = GpuRequest(count=1, model=request.gpu.model)
+    return is_gpu & books.snapshot.where(MODEL, lambda model: gpu_matches(wanted, model, 0), at)
+
+
+def _least(books: Books, request: Request, at: Places) -> Request | None:
+    """Another model: that of the cheapest of these offers."""
+    gpus = [books.snapshot.offers[place] for place in at.tolist() if books.snapshot.is_gpu[place]]
+    if request.gpu is None or request.gpu.model is None or not gpus:
+        return None
+    cheapest: OfferFacts = min(gpus, key=lambda offer: (offer.price_microusd_per_unit_hour, offer.offer_id))
+    return request.with_gpu(model=cheapest.model)
+
+
+RULE = Rule(
+    "gpu_model",
+    Judges.OFFER,
+    "with another GPU model",
+    keeps,
+    lambda request: request.gpu is not None,
+    Relaxing("gpu model", lambda request: (request.gpu and request.gpu.model) or "any", _least),
+)

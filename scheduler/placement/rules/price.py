@@ -1,0 +1,34 @@
+"""No offer is dearer than the request's limit."""
+
+from dataclasses import replace
+
+from market.money import format_usdc
+from scheduler.placement.books import Books
+from scheduler.placement.requests import Request
+from scheduler.placement.rules.rule import Judges, Relaxing, Rule
+from scheduler.placement.snapshot import Flags, Places
+
+
+def keeps(books: Books, request: Request, at: Places) -> Flags:
+    """Offers at the limit or below."""
+    return books.snapshot.price[at] <= (request.price_limit_microusd_per_unit_hour or 0)
+
+
+def _least(books: Books, request: Request, at: Places) -> Request:
+    """A limit as high as the cheapest of these offers asks."""
+    return replace(request, price_limit_microusd_per_unit_hour=int(books.snapshot.price[at].min()))
+
+
+def _says(request: Request) -> str:
+    limit = request.price_limit_microusd_per_unit_hour
+    return "any" if limit is None else format_usdc(limit)
+
+
+RULE = Rule(
+    "price",
+    Judges.OFFER,
+    "above the price limit",
+    keeps,
+    lambda request: request.price_limit_microusd_per_unit_hour is not None,
+    Relaxing("max_price", _says, _least),
+)

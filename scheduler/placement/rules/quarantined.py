@@ -1,0 +1,16 @@
+"""A node in quarantine gets no work until somebody has looked at it."""
+
+from scheduler.placement.books import Books
+from scheduler.placement.requests import Request
+from scheduler.placement.rules.rule import Judges, Rule
+from scheduler.placement.snapshot import Column, Flags, Places
+
+FLAG = Column(True, lambda node: node.quarantined)
+
+
+def keeps(books: Books, _: Request, at: Places) -> Flags:
+    """Offers of the other nodes."""
+    return ~books.snapshot.holds(FLAG, at)
+
+
+RULE = Rule("quarantined", Judges.OFFER, "on nodes in quarantine", keeps)
