@@ -154,7 +154,7 @@ STATEMENTS: dict[str, str] = {
             CASE WHEN done_at IS NOT NULL THEN 'message delivered' WHEN parked_at IS NOT NULL THEN 'delivery parked'
                 ELSE 'delivery due' END AS what,
             subscriber AS by, jsonb_build_object('message', message_id::text) AS ids,
-            jsonb_build_object('kind', kind, 'sent', attempts, 'due_at', due_at, 'error', error) AS detail
+            jsonb_build_object('kind', kind, 'failed', attempts, 'due_at', due_at, 'error', error) AS detail
         FROM outbox_deliveries JOIN outbox_messages ON outbox_messages.id = outbox_deliveries.message_id
         WHERE body ->> 'job_id' = :job
     """,

@@ -5,7 +5,7 @@ Deliveries are handled in sets: a burst of messages costs a subscriber one trans
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import groupby
 
 import structlog
@@ -24,12 +24,15 @@ from market.messages import message_type
 log = structlog.get_logger(__name__)
 CLAIM_MAX = 500
 ATTEMPTS_MAX = 12
-RESEND_FIRST_SECONDS, RESEND_LONGEST_SECONDS = 10, 300
+RESEND_FIRST_SECONDS, RESEND_LONGEST_SECONDS = 10, 60
+"""When what was sent and is not done is sent again: after half its age, within these. A message that was lost with a
+process or a broker is soon on its way, and workers that are merely behind are not flooded."""
+RETRY_FIRST_SECONDS, RETRY_LONGEST_SECONDS = 10, 300
 NOT_READY_SECONDS = 0.2
 ERROR_MAX_CHARACTERS = 2000
 
 
-# One statement: what is due and free is pushed back by its next patience, and named.
+# One statement: what is due and free is pushed back by the next patience with it, and named.
 _CLAIM = text(
     """
     WITH waiting AS (
@@ -40,9 +43,9 @@ _CLAIM = text(
         FOR UPDATE SKIP LOCKED
     )
     UPDATE outbox_deliveries AS delivery
-    SET due_at = :now + least(:first * power(2, least(attempts, 30)), :longest) * interval '1 second',
-        attempts = attempts + 1
-    FROM waiting
+    SET due_at = :now
+        + least(greatest(extract(epoch FROM :now - message.created_at) / 2, :first), :longest) * interval '1 second'
+    FROM waiting JOIN outbox_messages AS message ON message.id = waiting.message_id
     WHERE delivery.message_id = waiting.message_id AND delivery.subscriber = waiting.subscriber
     RETURNING delivery.message_id, delivery.subscriber
     """
@@ -66,9 +69,10 @@ _DONE = text(
 _NOT_READY = text(
     """
     UPDATE outbox_deliveries SET
-        due_at = :now + :soon * power(2, attempts) * interval '1 second',
-        parked_at = CASE WHEN attempts >= :attempts_max THEN cast(:now AS timestamptz) END,
-        error = CASE WHEN attempts >= :attempts_max THEN 'NotReady: what it waits for never came' END
+        attempts = attempts + 1,
+        due_at = :now + :soon * power(2, attempts + 1) * interval '1 second',
+        parked_at = CASE WHEN attempts + 1 >= :attempts_max THEN cast(:now AS timestamptz) END,
+        error = CASE WHEN attempts + 1 >= :attempts_max THEN 'NotReady: what it waits for never came' END
     WHERE subscriber = :subscriber AND message_id = ANY(:ids)
     """
 )
@@ -157,6 +161,9 @@ def _note_failure(database: Database, due: Due, now: datetime, error: str) -> No
         delivery = session.get(Delivery, (due.message_id, due.subscriber), with_for_update=True)
         if delivery is None or delivery.done_at is not None:
             return
+        patience = min(RETRY_FIRST_SECONDS * 2**delivery.attempts, RETRY_LONGEST_SECONDS)
+        delivery.attempts += 1
+        delivery.due_at = now + timedelta(seconds=patience)
         delivery.error = error[:ERROR_MAX_CHARACTERS]
         if delivery.attempts >= ATTEMPTS_MAX:
             delivery.parked_at = now

@@ -20,7 +20,8 @@ class OutboxMessage(Base):
 
 
 class Delivery(Base):
-    """due_at: when the relay sends it (again); parked_at: given up, with the error, until a person replays it."""
+    """due_at: when the relay sends it (again); attempts: how often a handler had it in vain, not what was lost on the
+    way; parked_at: given up, with the error, until a person replays it."""
 
     __tablename__ = "outbox_deliveries"
     __table_args__ = (

@@ -20,13 +20,17 @@ SECONDS_MAX = 500
 
 @dataclass(frozen=True)
 class Bug:
-    """In that file, `sound` (which is there once) becomes `broken`; `caught_by` is the test that must fail."""
+    """In that file, `sound` (which is there once) becomes `broken`; `caught_by` is the test that must fail.
+
+    gone: what is taken out besides.
+    """
 
     name: str
     file: str
     sound: str
     broken: str
     caught_by: str
+    gone: str | None = None
 
 
 LATE_COMMIT = """        import contextlib, threading
@@ -35,7 +39,11 @@ LATE_COMMIT = """        import contextlib, threading
             session = self._base.database._sessions()
             session.begin()
             yield session
-            threading.Timer(1.0, lambda: (session.commit(), session.close())).start()
+            def commit():
+                failpoint("api.submit.before_commit")
+                session.commit()
+                session.close()
+            threading.Timer(0.1, commit).start()
         with late() as session:
 """
 
@@ -46,7 +54,8 @@ BUGS = (
         "        with self._base.database.transaction() as session:\n            verdicts",
         f"{LATE_COMMIT}            verdicts",
         "tests/faults/test_submissions_survive.py::"
-        "test_a_submit_happens_exactly_once_whenever_the_portal_dies[api.submit.after_commit]",
+        "test_a_submit_happens_exactly_once_whenever_the_portal_dies[api.submit.before_commit]",
+        gone='            failpoint("api.submit.before_commit")\n',
     ),
     Bug(
         "acknowledge what is not durable",
@@ -72,7 +81,7 @@ BUGS = (
     Bug(
         "forget the sweeper",
         "infra/outbox/delivery.py",
-        "RESEND_FIRST_SECONDS, RESEND_LONGEST_SECONDS = 10, 300",
+        "RESEND_FIRST_SECONDS, RESEND_LONGEST_SECONDS = 10, 60",
         "RESEND_FIRST_SECONDS, RESEND_LONGEST_SECONDS = 10**6, 10**6",
         "tests/faults/test_engines_fail.py::test_nothing_is_lost_even_if_every_message_is",
     ),
@@ -118,8 +127,11 @@ def test_a_planted_bug_is_caught(bug: Bug, tmp_path: Path) -> None:
     shutil.copy(ROOT / "pyproject.toml", copy)
     file = copy / bug.file
     source = file.read_text()
-    assert source.count(bug.sound) == 1, "the code has moved on: plant the bug where it would be made today"
-    file.write_text(source.replace(bug.sound, bug.broken))
+    for sound, broken in ((bug.gone, ""), (bug.sound, bug.broken)):
+        if sound is not None:
+            assert source.count(sound) == 1, "the code has moved on: plant the bug where it would be made today"
+            source = source.replace(sound, broken)
+    file.write_text(source)
     environment = {name: value for name, value in os.environ.items() if name != "GRIDBAY_SOAK"}
     command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", bug.caught_by]
     run = subprocess.run(

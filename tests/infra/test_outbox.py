@@ -51,7 +51,9 @@ def published(database: Database, clock: ManualClock, epoch: int) -> int:
     with database.transaction() as session:
         for delivery in session.scalars(select(Delivery)):
             delivery.due_at = clock.now()
-        return session.scalars(select(OutboxMessage.id).order_by(OutboxMessage.id.desc())).first() or 0
+        message = session.scalars(select(OutboxMessage).order_by(OutboxMessage.id.desc()).limit(1)).one()
+        message.created_at = clock.now()
+        return message.id
 
 
 def test_a_rolled_back_transaction_says_nothing(database: Database, heard: Heard, clock: ManualClock) -> None:
@@ -74,6 +76,23 @@ def test_what_was_claimed_and_lost_comes_again(database: Database, heard: Heard,
     assert claimed(database, clock) == []
     clock.advance(timedelta(seconds=11))
     assert claimed(database, clock) == [(message_id, "test.listen")]
+
+
+def test_what_is_lost_again_and_again_is_never_taken_for_poison_and_never_far_away(
+    database: Database, heard: Heard, clock: ManualClock
+) -> None:
+    message_id = published(database, clock, 4)
+    for _ in range(5 * ATTEMPTS_MAX):
+        clock.advance(timedelta(seconds=61))
+        assert claimed(database, clock) == [(message_id, "test.listen")], "a minute after the fault it is on its way"
+    for trouble in (NotReady("the lease is not known yet"), ValueError("once")):
+        heard.fail = trouble
+        deliver(database, clock, "test.listen", [message_id])
+        clock.advance(timedelta(seconds=61))
+        assert claimed(database, clock) == [(message_id, "test.listen")]
+    heard.fail = None
+    deliver(database, clock, "test.listen", [message_id])
+    assert heard.epochs == [4]
 
 
 def test_a_handler_that_is_not_ready_is_asked_again_soon(database: Database, heard: Heard, clock: ManualClock) -> None:
