@@ -6,8 +6,12 @@ from datetime import datetime, timedelta
 from market.money import MILLI, MILLISECONDS_PER_HOUR, window_hold_microusd
 from market.states import Reason
 
+RENEW_PARTS = 5
+"""A window is renewed once one part in so many is over. Of a quarter of an hour twelve minutes are left then, which
+outlasts ten minutes without a control plane whenever they begin, and the two minutes that a renewal may take besides.
+"""
 RENEW_BEFORE = timedelta(seconds=60)
-"""A window is renewed when it is half over, and in any case with this much left."""
+"""However short a window is, it is renewed with this much left; and then at the latest a refusal is said."""
 PARTIAL_SECONDS_MIN = 60
 """Money that pays for less than this is no window of its own, unless the job's own limit ends there."""
 
@@ -66,5 +70,5 @@ def next_window(rate: Rate, limits: Limits, *, last_chance: bool = False) -> Fun
 
 
 def renewal(from_at: datetime, until_at: datetime) -> datetime:
-    """When the window after this one is due: half way, or RENEW_BEFORE its end if that is earlier."""
-    return min(from_at + (until_at - from_at) / 2, until_at - RENEW_BEFORE)
+    """When the window after this one is due: early in it, or RENEW_BEFORE its end if that is earlier."""
+    return min(from_at + (until_at - from_at) / RENEW_PARTS, until_at - RENEW_BEFORE)

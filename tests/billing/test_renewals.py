@@ -16,10 +16,10 @@ def refusals(books: Books) -> list[object]:
     return [item["reason"] for item in books.told("FundingRefused")]
 
 
-def test_the_next_window_is_held_half_way_through_the_last(books: Books) -> None:
+def test_the_next_window_is_held_early_in_the_last(books: Books) -> None:
     books.deposit(3_000_000)
     _, placed, _ = books.run()
-    books.wait(449)
+    books.wait(179)
     assert books.fund() == 0
     books.wait(1)
     assert books.fund() == 1

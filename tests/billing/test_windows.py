@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.charging.windows import PARTIAL_SECONDS_MIN, RENEW_BEFORE, Funded, Limits, Rate, next_window, renewal
+from infra.settings import Settings
 from market.money import usage_charge_microusd
 from market.states import Reason
 
@@ -55,7 +56,17 @@ def test_a_balance_that_pays_for_no_whole_window_gives_a_shorter_one_at_the_last
     assert next_window(rate, limits, last_chance=True) == Funded(PARTIAL_SECONDS_MIN, 1000 * PARTIAL_SECONDS_MIN)
 
 
-def test_a_window_is_renewed_half_way_and_never_later_than_a_minute_before_its_end() -> None:
+def test_a_window_is_renewed_early_and_never_later_than_a_minute_before_its_end() -> None:
     start = datetime(2026, 11, 21, tzinfo=UTC)
-    assert renewal(start, start + timedelta(minutes=15)) == start + timedelta(minutes=7.5)
-    assert renewal(start, start + timedelta(seconds=90)) == start + timedelta(seconds=90) - RENEW_BEFORE
+    assert renewal(start, start + timedelta(minutes=15)) == start + timedelta(minutes=3)
+    assert renewal(start, start + timedelta(seconds=70)) == start + timedelta(seconds=70) - RENEW_BEFORE
+
+
+@given(st.integers(min_value=0, max_value=10_000))
+def test_at_any_moment_a_lease_is_funded_for_ten_minutes_and_two_to_renew_it(elapsed_seconds: int) -> None:
+    """Of windows that the default setting makes, renewed on time."""
+    start, window = datetime(2026, 11, 21, tzinfo=UTC), timedelta(seconds=Settings().window_seconds)
+    now, from_at = start + timedelta(seconds=elapsed_seconds), start
+    while renewal(from_at, from_at + window) < now:
+        from_at += window
+    assert from_at + window - now >= timedelta(minutes=12)
