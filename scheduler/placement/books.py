@@ -9,19 +9,23 @@ import numpy as np
 from market.resources import Unit
 from scheduler.placement.facts import OfferFacts
 from scheduler.placement.requests import WHOLE_MILLI, Request
-from scheduler.placement.snapshot import Flags, Numbers, Places, Snapshot
+from scheduler.placement.snapshot import Flags, Numbers, Places, Snapshot, key_of
 
 
 class Books:
     """cpu, memory, disk: by node. free, owner: by offer and slot, thousandths of a GPU and whose begun one it is
     (0: nobody's). whole: by offer, how many GPUs nobody holds a part of. members: by group and node. beside_gpus: by
-    offer of CPUs, whether its node offers GPUs too."""
+    offer of CPUs, whether its node offers GPUs too. providers: by offer, whose it is; and a number for each of them."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         self.cpu = _column([node.cpu_free_milli for node in snapshot.nodes])
         self.memory = _column([node.memory_free_bytes for node in snapshot.nodes])
         self.disk = _column([node.disk_free_bytes for node in snapshot.nodes])
+        names = {node.provider_id: 0 for node in snapshot.nodes}
+        code = {name: index for index, name in enumerate(names)}
+        by_node = _column([code[node.provider_id] for node in snapshot.nodes])
+        self.providers = by_node[snapshot.node_of], _column([key_of(name) - (1 << 63) for name in names])
         self.members: dict[str, Counter[int]] = {}
         self._owners: dict[str, int] = {}
         offers = snapshot.offers

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scheduler.placement.books import Books
+from scheduler.placement.demand import Need
 from scheduler.placement.requests import Request
 from scheduler.placement.rules import LASTING_RULES, ROOM_RULES
 from scheduler.placement.sieve import passing
@@ -16,15 +17,22 @@ SHAPES_MAX = 512
 TOUCHED_MAX = 1 << 16
 
 
-@dataclass(slots=True)
-class _Shape:
-    """lasting: which offers suit but for what of them is free. asking: by offer, the price where it suits now. seen:
-    how many of the touches are in it. facts: of which facts lasting is."""
+@dataclass(slots=True, eq=False)
+class Shape:
+    """Requests that differ in whose they are alone.
 
+    whole: what one node must have. lasting: which offers suit but for what of them is free. asking: by offer, its price
+    where it suits now, UNFIT elsewhere. seen: how many of the touches are in it. facts: of which facts lasting is.
+    need: what the packing makes of it, by which packing.
+    """
+
+    whole: Request
     lasting: Flags
     asking: Numbers
-    seen: int
-    facts: int
+    seen: int = 0
+    facts: int = -1
+    need: Need | None = None
+    packing: object = None
 
 
 class Candidates:
@@ -33,22 +41,25 @@ class Candidates:
     def __init__(self, books: Books) -> None:
         self._books = books
         self._every = np.arange(len(books.snapshot.offers))
-        self._shapes: dict[object, _Shape] = {}
+        self._shapes: dict[tuple[object, ...], Shape] = {}
         self._touched: list[int] = []
         self._freed = 0
         self._facts = 0
 
-    def asking(self, shape: object, request: Request) -> Numbers:
-        """By offer: its price where it suits the request now, UNFIT elsewhere. The array is not the caller's."""
-        known = self._shapes.pop(shape, None)
-        if known is None or known.facts != self._facts:
-            known = self._judged(request)
+    def shape(self, key: tuple[object, ...], request: Request) -> Shape:
+        """The shape of a request, as things stand now. key: shape_of(request)."""
+        shape = self._shapes.pop(key, None)
+        if shape is None:
             if len(self._shapes) >= SHAPES_MAX:
                 del self._shapes[next(iter(self._shapes))]
-        elif known.seen < len(self._touched):
-            self._judge_again(known, request)
-        self._shapes[shape] = known
-        return known.asking
+            size = len(self._every)
+            shape = Shape(request.together, np.empty(size, dtype=np.bool_), np.empty(size, dtype=np.int64))
+        self._shapes[key] = shape
+        if shape.facts != self._facts:
+            self._judge(shape)
+        elif shape.seen < len(self._touched):
+            self._judge_again(shape)
+        return shape
 
     def drawn(self, node: int) -> None:
         """Something of the node was taken."""
@@ -67,15 +78,15 @@ class Candidates:
         """Something else than what is free has changed somewhere."""
         self._facts += 1
 
-    def _judged(self, request: Request) -> _Shape:
-        lasting = np.zeros(len(self._every), dtype=np.bool_)
-        stay = passing(self._books, request, self._every, LASTING_RULES)
-        lasting[stay] = True
-        shape = _Shape(lasting, np.full(len(self._every), UNFIT), len(self._touched), self._facts)
-        self._ask(shape, request, stay)
-        return shape
+    def _judge(self, shape: Shape) -> None:
+        stay = passing(self._books, shape.whole, self._every, LASTING_RULES)
+        shape.lasting.fill(False)
+        shape.lasting[stay] = True
+        shape.asking.fill(UNFIT)
+        shape.seen, shape.facts = len(self._touched), self._facts
+        self._ask(shape, stay)
 
-    def _judge_again(self, shape: _Shape, request: Request) -> None:
+    def _judge_again(self, shape: Shape) -> None:
         touched = set(self._touched[shape.seen :])
         at = np.fromiter(touched, np.intp, len(touched))
         # Where nothing was freed since, an offer that did not suit does not suit now.
@@ -83,8 +94,8 @@ class Candidates:
         shape.seen = len(self._touched)
         if len(at):
             shape.asking[at] = UNFIT
-            self._ask(shape, request, at)
+            self._ask(shape, at)
 
-    def _ask(self, shape: _Shape, request: Request, at: Places) -> None:
-        suits = passing(self._books, request, at, ROOM_RULES)
+    def _ask(self, shape: Shape, at: Places) -> None:
+        suits = passing(self._books, shape.whole, at, ROOM_RULES)
         shape.asking[suits] = self._books.snapshot.price[suits]

@@ -1,10 +1,11 @@
 """The choice: each request in turn gets the cheapest offer, of those the one that strands least; why others do not."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from scheduler.placement import gangs
 from scheduler.placement.books import Books
-from scheduler.placement.candidates import UNFIT, Candidates
+from scheduler.placement.candidates import UNFIT, Candidates, Shape
 from scheduler.placement.decisions import Choice, Decision, Unplaced
 from scheduler.placement.picking import pick
 from scheduler.placement.requests import Request, shape_of
@@ -73,31 +74,47 @@ class Engine:
             books.snapshot = snapshot
         self._drawn.clear()
 
-    def _place(self, request: Request, shape: object, seed: str) -> list[Decision]:
+    def _place(self, request: Request, key: tuple[object, ...], seed: str) -> list[Decision]:
         """Its decision, one for each member of a gang, or none: a gang is placed whole or not at all."""
-        whole = request.together
-        asking = self._candidates.asking(shape, whole)
-        if whole.members > 1:
-            suits = (asking < UNFIT).nonzero()[0]
-            offers = gangs.places(self._books, self._packing, whole, suits, seed)
-            return [self._take(request, offer, member) for member, offer in enumerate(offers)]
+        shape = self._candidates.shape(key, request)
+        asking, packing = shape.asking, self._packing
+        if packing is not None and shape.packing is not packing:
+            shape.packing, shape.need = packing, packing.need_of(shape.whole)
+        if shape.whole.members > 1:
+            offers = gangs.places(self._books, packing, shape, request.job_id, seed)
+            return [self._take(request, shape, offer, member) for member, offer in enumerate(offers)]
         least = int(asking.min(initial=UNFIT))
         if least == UNFIT:
             return []
         equal = (asking <= least + least * request.price_tolerance_milli // 1000).nonzero()[0]
-        offer = int(equal[0]) if len(equal) == 1 else pick(self._books, self._packing, whole, equal, seed)
-        return [self._take(request, offer, member) for member in range(request.members)]
+        offer = (
+            int(equal[0]) if len(equal) == 1 else pick(self._books, packing, shape.need, equal, request.job_id, seed)
+        )
+        if request.members == 1:
+            return [self._take(request, shape, offer, 0)]
+        return self._split(request, self._take(request, shape, offer, 0))
 
-    def _take(self, request: Request, offer: int, member: int) -> Decision:
-        """Draw one member."""
+    def _take(self, request: Request, shape: Shape, offer: int, member: int) -> Decision:
+        """Draw one member; all at once of a gang on one node."""
         books, packing = self._books, self._packing
         facts, node = books.snapshot.offers[offer], int(books.snapshot.node_of[offer])
-        slots = books.slots(offer, request) if packing is None else packing.slots(offer, request)
-        gpus = books.take(offer, request, slots)
-        if packing is not None:
-            packing.take(offer, request, slots)
+        if packing is None or shape.need is None:
+            slots = books.slots(offer, shape.whole)
+        else:
+            slots = packing.slots(offer, shape.whole, shape.need)
+            packing.take(offer, shape.need, slots)
+        gpus = books.take(offer, shape.whole, slots)
         self._candidates.drawn(node)
         self._drawn.add(node)
         host = books.snapshot.nodes[node]
         price = 0 if host.simulated else facts.price_microusd_per_unit_hour
         return Decision(request, facts, host, gpus, price, member)
+
+    @staticmethod
+    def _split(request: Request, whole: Decision) -> list[Decision]:
+        """What a gang got on one node, by member."""
+        each = request.gpu.count if request.gpu else 0
+        return [
+            replace(whole, gpus=whole.gpus[member * each : (member + 1) * each], member=member)
+            for member in range(request.members)
+        ]

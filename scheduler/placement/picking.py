@@ -4,31 +4,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.placement.books import Books
-from scheduler.placement.requests import Request
+from scheduler.placement.demand import Need
 from scheduler.placement.shapes import Packing
-from scheduler.placement.snapshot import Column, Places, key_of
-
-PROVIDER = Column(True, lambda node: key_of(node.provider_id) - (1 << 63))
+from scheduler.placement.snapshot import Places, key_of
 
 
-def pick(books: Books, packing: Packing | None, request: Request, equal: Places, seed: str) -> int:
+def pick(books: Books, packing: Packing | None, need: Need | None, equal: Places, job_id: str, seed: str) -> int:
     """One of these offers, which all may be had.
 
     Between providers equal in what it strands the round's seed and the job draw lots, so that nobody is always first;
     within a provider the fullest node that still fits is taken, so that large requests find whole nodes.
     """
-    if packing is not None and len(equal) > 1:
-        losses = packing.losses(request, equal)
-        equal = equal[losses == losses.min()]
+    if packing is not None and need is not None:
+        losses = packing.losses(need, equal)
+        equal = equal[losses == np.minimum.reduce(losses)]
     if len(equal) > 1:
-        lots = draw(books.snapshot.numbers(PROVIDER)[equal], seed, request.job_id)
-        equal = equal[lots == lots.min()]
+        code, keys = books.providers
+        its = code[equal]
+        equal = equal[its == its[draw(keys, seed, job_id)[its].argmin()]]
     node_of = books.snapshot.node_of
     for of_node, figure in (False, books.beside_gpus), (False, books.whole), (True, books.cpu), (True, books.memory):
         if len(equal) == 1:
             break
         left = figure[node_of[equal] if of_node else equal]
-        equal = equal[left == left.min()]
+        equal = equal[left == np.minimum.reduce(left)]
     return int(equal[0])
 
 

@@ -116,5 +116,12 @@ class Request:
         )
 
 
-shape_of = attrgetter(*(one.name for one in fields(Request) if one.name != "job_id"))
-"""What tells shapes apart, quicker to make and to look up than a shape."""
+_but_gpu = attrgetter(*(one.name for one in fields(Request) if one.name not in {"job_id", "gpu"}))
+
+
+def shape_of(request: Request) -> tuple[object, ...]:
+    """What tells shapes apart, quicker to make and to look up than a shape."""
+    gpu = request.gpu
+    if gpu is None:
+        return _but_gpu(request)
+    return (gpu.count, gpu.model, gpu.memory_min_bytes, gpu.memory_max_bytes, *_but_gpu(request))

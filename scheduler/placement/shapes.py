@@ -1,6 +1,7 @@
 """The market's offers and requests in the shapes of the packer: an offer is a place, a card's model and size a kind."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -11,8 +12,6 @@ from scheduler.placement.demand import WHOLE, Demand, Need
 from scheduler.placement.packing import Losses, Packer
 from scheduler.placement.requests import Request, shape_of
 from scheduler.placement.snapshot import Places
-
-NEEDS_MAX = 4096
 
 
 class Packing:
@@ -25,23 +24,22 @@ class Packing:
         offers = books.snapshot.offers
         cards = [(offer.model, offer.memory_bytes) for offer in offers if offer.unit is Unit.GPU]
         self._cards = list(dict.fromkeys(cards))
-        self._needs: dict[object, Need] = {}
         self._packer: Packer | None = None
 
-    def losses(self, request: Request, places: Places) -> Losses:
-        """What placing the request at these offers strands, up to a constant."""
-        return self._made().losses(self._need(request), places)
+    def losses(self, need: Need, places: Places) -> Losses:
+        """What placing it at these offers strands, up to a constant."""
+        return self._made().losses(need, places)
 
-    def slots(self, offer: int, request: Request) -> list[int]:
+    def slots(self, offer: int, request: Request, need: Need) -> list[int]:
         """The slots of the offer that the request should get."""
         if request.gpu is None or request.gpu_milli == WHOLE:
             return self._books.slots(offer, request)
-        return self._made().slots(offer, self._need(request))
+        return self._made().slots(offer, need)
 
-    def take(self, offer: int, request: Request, slots: Sequence[int]) -> None:
-        """Draw a request from an offer, as the books do."""
+    def take(self, offer: int, need: Need, slots: Sequence[int]) -> None:
+        """Draw it from an offer, as the books do."""
         if self._packer is not None:
-            self._packer.take(offer, self._need(request), slots)
+            self._packer.take(offer, need, slots)
 
     def put(self, node: int) -> None:
         """Follow what the books say of a node."""
@@ -58,7 +56,9 @@ class Packing:
             supply = [0] * len(self._cards)
             for kind, offer in zip(kinds, offers, strict=True):
                 supply[kind] += offer.gpu_count if kind >= 0 else 0
-            recent = sorted((self._need(request, nobodys=True) for request in self.recent), key=_order)
+            shapes = {shape_of(request): request for request in self.recent}
+            needs = {shape: replace(self.need_of(request), owner=0) for shape, request in shapes.items()}
+            recent = sorted((needs[shape_of(request)] for request in self.recent), key=_order)
             self._packer = Packer(
                 _demand(tuple(recent), tuple(supply)),
                 books.snapshot.node_of,
@@ -70,21 +70,13 @@ class Packing:
             )
         return self._packer
 
-    def _need(self, request: Request, nobodys: bool = False) -> Need:
-        key = nobodys, shape_of(request)
-        need = self._needs.get(key)
-        if need is None:
-            if len(self._needs) >= NEEDS_MAX:
-                self._needs.clear()
-            owner = 0 if nobodys else self._books.owner_of(request.shares_with)
-            need = self._needs[key] = self._need_of(request, owner)
-        return need
-
-    def _need_of(self, request: Request, owner: int) -> Need:
+    def need_of(self, request: Request) -> Need:
+        """What packing needs to know of a request."""
         gpu = request.gpu
         if gpu is None:
             return Need(0, 0, request.cpu_milli, request.memory_bytes)
         fits = [kind for kind, (model, memory) in enumerate(self._cards) if gpu_matches(gpu, model, memory)]
+        owner = self._books.owner_of(request.shares_with)
         kinds = None if len(fits) == len(self._cards) else frozenset(fits)
         return Need(gpu.count, request.gpu_milli, request.cpu_milli, request.memory_bytes, kinds, owner)
 

@@ -105,6 +105,8 @@ class Snapshot:
             if node is not before and node != before:
                 if node.node_id != before.node_id:
                     return None
+                if node.provider_id != before.provider_id:
+                    return None
                 changed.add(index)
                 lasting |= node_but_room(node) != node_but_room(before)
         for index, (offer, was) in enumerate(zip(self.offers, earlier.offers, strict=True)):

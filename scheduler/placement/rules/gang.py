@@ -7,14 +7,12 @@ import numpy as np
 from scheduler.placement.books import Books
 from scheduler.placement.requests import Request
 from scheduler.placement.rules.rule import Judges, Relaxing, Rule
-from scheduler.placement.snapshot import Column, Flags, Numbers, Places, key_of
-
-POOL = Column(True, lambda node: key_of(node.provider_id) >> 1)
+from scheduler.placement.snapshot import Flags, Numbers, Places
 
 
 def _nodes_of_its_pool(books: Books, at: Places) -> Numbers:
     """By offer: on how many nodes of its pool these offers stand."""
-    _, pool = np.unique(books.snapshot.numbers(POOL)[at], return_inverse=True)
+    _, pool = np.unique(books.providers[0][at], return_inverse=True)
     _, first = np.unique(books.snapshot.node_of[at], return_index=True)
     counts: Numbers = np.bincount(pool[first], minlength=1).astype(np.int64)
     return counts[pool]
