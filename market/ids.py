@@ -25,6 +25,7 @@ Prefix = Literal[
     "batch",
     "dep",
     "req",
+    "prf",
 ]
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]

@@ -7,14 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market.proof import philox
-from market.proof.philox import ENTRY_MAX, Entries
+from market.proof.philox import Entries
 
-SIZE_MAX = 16_384
 SLAB_ROWS = 512
 GOLDEN = 0x9E3779B97F4A7C15
 Sums = NDArray[np.float32]
 Fingerprints = NDArray[np.uint64]
-assert ENTRY_MAX**2 * SIZE_MAX < 2**24
 
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _SHIFTS = (np.uint64(30), np.uint64(27), np.uint64(31))

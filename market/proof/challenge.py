@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from market.canonical import tagged_hash
-from market.proof.arithmetic import SIZE_MAX
+
+ENTRY_MAX, SIZE_MAX = 31, 16_384
+"""31² · 16,384 < 2²⁴: every partial sum of a product is exact in FP32, in whatever order it is added."""
+assert ENTRY_MAX**2 * SIZE_MAX < 2**24
 
 NONCE_BYTES = 32
 LEAF_ROWS = 32

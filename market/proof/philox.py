@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-ENTRY_MAX = 31
-"""31² · 16,384 < 2²⁴: every partial sum of a product is exact in FP32, in whatever order it is added."""
+from market.proof.challenge import ENTRY_MAX
+
 ENTRIES_PER_BLOCK = 16
 CHUNK_BLOCKS = 1 << 14
 ROUNDS = 10

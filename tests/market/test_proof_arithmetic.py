@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market.proof import arithmetic, philox
-from market.proof.arithmetic import SIZE_MAX
-from market.proof.philox import ENTRY_MAX
+from market.proof.challenge import ENTRY_MAX, SIZE_MAX
 
 SEEDS = st.binary(min_size=32, max_size=32)
 

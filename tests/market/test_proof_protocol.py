@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from proving import Prover, challenge, changed, drawn, honest
 
 from market.proof import arithmetic, philox
-from market.proof.arithmetic import SIZE_MAX
-from market.proof.challenge import Challenge, draw, next_seed, seed_chain
+from market.proof.challenge import SIZE_MAX, Challenge, draw, next_seed, seed_chain
 from market.proof.commitment import Opening, commit, opened
 from market.proof.verification import Fault, verify
 
