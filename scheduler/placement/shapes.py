@@ -55,7 +55,8 @@ class Packing:
             kinds = [kind_of[one.model, one.memory_bytes] if one.unit is Unit.GPU else -1 for one in offers]
             supply = [0] * len(self._cards)
             for kind, offer in zip(kinds, offers, strict=True):
-                supply[kind] += offer.gpu_count if kind >= 0 else 0
+                if kind >= 0:
+                    supply[kind] += offer.gpu_count
             shapes = {shape_of(request): request for request in self.recent}
             needs = {shape: replace(self.need_of(request), owner=0) for shape, request in shapes.items()}
             recent = sorted((needs[shape_of(request)] for request in self.recent), key=_order)

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -125,7 +124,6 @@ def _device(offer: OfferFacts) -> tuple[object, ...]:
     return offer.offer_id, offer.node_id, offer.unit, offer.model, offer.memory_bytes, offer.gpu_count
 
 
-@lru_cache(maxsize=1 << 16)
 def key_of(text: str) -> int:
     """64 bits that stand for a text."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")

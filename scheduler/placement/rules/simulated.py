@@ -1,10 +1,8 @@
 """Pretended GPUs are for those that ask for them, and for nobody else."""
 
-from dataclasses import replace
-
 from scheduler.placement.books import Books
 from scheduler.placement.requests import Request
-from scheduler.placement.rules.rule import Judges, Relaxing, Rule
+from scheduler.placement.rules.rule import Judges, Rule
 from scheduler.placement.snapshot import Column, Flags, Places
 
 SIMULATED = Column(True, lambda node: node.simulated)
@@ -16,15 +14,10 @@ def keeps(books: Books, request: Request, at: Places) -> Flags:
     return simulated if request.simulated else ~simulated
 
 
-def _least(_: Books, request: Request, __: Places) -> Request:
-    return replace(request, simulated=not request.simulated)
-
-
 RULE = Rule(
     "simulated",
     Judges.OFFER,
     "simulated, or not, against the request",
     keeps,
     lambda request: request.simulated is not None,
-    Relaxing("simulated", lambda request: str(request.simulated).lower(), _least),
 )
