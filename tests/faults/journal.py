@@ -31,6 +31,7 @@ class Journal:
     """What one organization wanted and was told."""
 
     def __init__(self, url: str, token: str) -> None:
+        self.spec = SPEC
         self.entries: list[Entry] = []
         self.refused = 0
         """Requests with a used key and another body that were refused."""
@@ -58,7 +59,7 @@ class Journal:
     async def ask(self, entry: Entry) -> None:
         """One caller: the same request again and again, until it is acknowledged."""
         while True:
-            answer = await self._post(entry.key, {**SPEC, "name": entry.name})
+            answer = await self._post(entry.key, {**self.spec, "name": entry.name})
             entry.tries += 1
             if answer is not None and answer.status_code == 201:
                 entry.acknowledged.add(answer.json()["job_id"])

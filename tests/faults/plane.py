@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import httpx
 from forks import Fork, Nursery
+from soak_size import SOAK
 
 from infra.embedded.ports import free_port
 from infra.embedded.server import Server, start
@@ -21,7 +22,7 @@ from market.failpoints import LOG_VARIABLE, VARIABLE
 
 Found = TypeVar("Found")
 PARTS = ("api", "relay", "consumer", "beat", "worker")
-LOOK_SECONDS = 0.02
+LOOK_SECONDS = 0.1 if SOAK else 0.02
 READY_SECONDS, STOP_SECONDS = 60.0, 30.0
 
 

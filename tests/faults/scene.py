@@ -90,11 +90,10 @@ class Scene:
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self.owner, token, join_token = self._people()
-        self.token = token
-        self.journal = Journal(plane.url, token)
+        self.owner, self.token, self.join_token = self._people()
+        self.journal = Journal(plane.url, self.token)
         self.agents = [
-            self.run(Agent.join(plane.url, join_token, number, run_seconds)).result(30) for number in range(nodes)
+            self.run(Agent.join(plane.url, self.join_token, number, run_seconds)).result(30) for number in range(nodes)
         ]
         self._acting = [self.run(agent.act()) for agent in self.agents]
         self.plane.until(lambda: self.count("SELECT count(*) FROM nodes WHERE pool = 'ready'") >= nodes, 30, "nodes")
@@ -115,6 +114,9 @@ class Scene:
 
     def open_jobs(self) -> int:
         return self.count("SELECT count(*) FROM jobs WHERE organization_id = :owner AND ended_at IS NULL")
+
+    def unplaced(self) -> int:
+        return self.count("SELECT count(*) FROM jobs WHERE organization_id = :owner AND attempts_placed = 0")
 
     def placed(self) -> int:
         return self.count("SELECT sum(attempts_placed) FROM jobs WHERE organization_id = :owner")

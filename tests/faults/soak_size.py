@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 
 SOAK = bool(os.environ.get("GRIDBAY_SOAK"))
+KILLS_A_POINT = int(os.environ.get("GRIDBAY_SOAK_KILLS", "200"))
+"""Of each failpoint in a soak; fewer, for a soak in pieces whose figures add up."""
 FIGURES = os.environ.get("GRIDBAY_FIGURES")
 """A file to which every check appends a line of JSON."""
 

@@ -14,7 +14,6 @@ from soak_size import size
 
 PLACED_SECONDS, SERVING_SECONDS = 30.0, 5.0
 ROUNDS = size(2, 60)
-_UNPLACED = "SELECT count(*) FROM jobs WHERE organization_id = :owner AND attempts_placed = 0"
 
 
 @pytest.mark.timeout(3600)
@@ -29,7 +28,7 @@ def test_nothing_is_lost_even_if_every_message_is(plane: ControlPlane, scene: Ca
             for _ in range(5):
                 broker.flushall()
                 market.tended(market.journal.submit(4))
-        plane.until(lambda: market.count(_UNPLACED) == 0, PLACED_SECONDS, "a place for every job")
+        plane.until(lambda: market.unplaced() == 0, PLACED_SECONDS, "a place for every job")
         assert time.monotonic() - began <= PLACED_SECONDS
     market.settle()
     market.check()

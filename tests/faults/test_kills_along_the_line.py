@@ -8,11 +8,11 @@ from collections.abc import Callable
 import pytest
 from plane import ControlPlane, comma
 from scene import Scene
-from soak_size import SOAK, size
+from soak_size import KILLS_A_POINT, SOAK, size
 
-KILLS = size(1, 200)
-JOBS_AT_ONCE = 12
-UNDER_WAY = size(6, 40)
+KILLS = size(1, KILLS_A_POINT)
+JOBS_AT_ONCE = size(12, 4)
+UNDER_WAY = size(6, 120)
 """Jobs that are still on their way when more are submitted."""
 ROUND = ("begun", "decided", "granted", "published", "committed")
 PAUSED = ROUND[:-1] if SOAK else ("granted",)
@@ -40,7 +40,7 @@ RUNS = [
 def test_nothing_is_lost_and_nothing_is_done_twice(
     plane: ControlPlane, scene: Callable[..., Scene], part: str, points: tuple[str, ...]
 ) -> None:
-    market = scene(nodes=size(3, 8))
+    market = scene(nodes=size(3, 5))
     plane.arm(**{part: comma(points, f"kill@2*{KILLS}")})
 
     def killed_enough() -> bool:
@@ -48,11 +48,13 @@ def test_nothing_is_lost_and_nothing_is_done_twice(
         return all(fired[point] >= KILLS for point in points)
 
     while not killed_enough():
+        before = plane.fired()
         market.tended(market.journal.submit(JOBS_AT_ONCE))
+        plane.until(lambda before=before: plane.fired() != before or market.unplaced() == 0, 120, "a place, or a kill")
         plane.until(lambda: killed_enough() or market.open_jobs() < UNDER_WAY, 120, "the end of some jobs")
     kills = sum(plane.fired().values())
     plane.calm()
-    market.settle()
+    market.settle(size(120, 600))
     market.check(kills=kills)
 
 

@@ -9,9 +9,9 @@ import pytest
 from httpx_sse import aconnect_sse
 from plane import ControlPlane
 from scene import Scene
-from soak_size import size
+from soak_size import KILLS_A_POINT, size
 
-KILLS, BREAKS = size(2, 200), size(3, 200)
+KILLS, BREAKS = size(2, KILLS_A_POINT), size(3, KILLS_A_POINT)
 
 
 @pytest.mark.parametrize("point", ["api.submit.before_commit", "api.submit.after_commit"])
