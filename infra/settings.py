@@ -11,7 +11,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 class Settings(BaseSettings):
     """Engines by URL, and the market's numbers. Times are in seconds unless the name says otherwise.
 
-    metrics_bind: host:port where a relay, worker, consumer or beat answers Prometheus; None: nowhere.
+    metrics_bind: host:port where a relay, worker, consumer or beat answers Prometheus; None: nowhere. proofs: whether
+    devices are challenged; proof_shadow: the checks that only look on; proof_verify_seconds: CPU time of one run.
     """
 
     model_config = SettingsConfigDict(env_prefix="GRIDBAY_", extra="ignore", frozen=True)
@@ -45,6 +46,16 @@ class Settings(BaseSettings):
     epoch_seconds: int = 3600
     fee_basis_points: int = Field(default=500, ge=0, le=10_000)
     payout_min_microusd: int = Field(default=10_000, ge=1)
+    payout_daily_max_microusd: int = Field(default=50_000_000_000, ge=1)
+    payout_provider_daily_max_microusd: int = Field(default=10_000_000_000, ge=1)
+    payout_hold_seconds: int = Field(default=86_400, ge=0)
+    wallet_cooldown_seconds: int = Field(default=86_400, ge=0)
+    token_account_rent_microusd: int = Field(default=400_000, ge=0)
+    priority_fee_lamports_min: int = Field(default=1_000, ge=0)
+    priority_fee_lamports_max: int = Field(default=10_000, ge=0)
+    proofs: bool = True
+    proof_shadow: Annotated[list[Literal["rows", "timing", "memory", "memory_time"]], NoDecode] = ["memory_time"]
+    proof_verify_seconds: float = Field(default=5, gt=0, le=15)
     signed_url_seconds: int = 3600
     worker_pool: Literal["prefork", "threads"] = "prefork"
     worker_concurrency: int = Field(default=2, ge=1, le=64)
@@ -55,7 +66,7 @@ class Settings(BaseSettings):
         """A key on a Redis or Valkey that may be shared: `gridbay:wake:scheduler.place`."""
         return ":".join((self.key_prefix, *parts))
 
-    @field_validator("solana_rpc_urls", mode="before")
+    @field_validator("solana_rpc_urls", "proof_shadow", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [url.strip() for url in value.split(",") if url.strip()] if isinstance(value, str) else value

@@ -165,6 +165,10 @@ class Chain(Protocol):
 
     def simulate(self, wire: bytes) -> Simulation: ...
 
+    def refusal(self, wire: bytes) -> Failure | None:
+        """Why simulating it fails at every RPC that answers, two at least; None where they do not say it alike."""
+        ...
+
     def signature_statuses(self, signatures: Sequence[str]) -> list[SignatureStatus]:
         """In the order asked, searched through the whole history; at most STATUSES_MAX."""
         ...

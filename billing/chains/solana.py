@@ -19,6 +19,7 @@ from billing.chains.port import (
     AddressSignature,
     Blockhash,
     ChainTransaction,
+    Failure,
     SignatureState,
     SignatureStatus,
     Simulation,
@@ -29,6 +30,7 @@ from billing.chains.transactions import associated_token_address
 TRANSACTION_VERSION_MAX: Final = 1
 _CONFIRMED: Final = {"commitment": "confirmed"}
 _FINALIZED: Final = {"commitment": "finalized"}
+_SIMULATE: Final = {"encoding": "base64", "replaceRecentBlockhash": True} | _CONFIRMED
 _SEARCH_HISTORY: Final = {"searchTransactionHistory": True}
 T = TypeVar("T")
 
@@ -79,9 +81,18 @@ class SolanaChain:
         return asyncio.run(self._faces.all(tell))
 
     def simulate(self, wire: bytes) -> Simulation:
-        options = {"encoding": "base64", "replaceRecentBlockhash": True} | _CONFIRMED
-        answer = self._ask_one("simulateTransaction", [_base64(wire), options], answers.SIMULATION).value
+        answer = self._ask_one("simulateTransaction", [_base64(wire), _SIMULATE], answers.SIMULATION).value
         return Simulation(answers.failure(answer.err), tuple(answer.logs or ()), answer.units_consumed)
+
+    def refusal(self, wire: bytes) -> Failure | None:
+        async def refusal_at(url: str) -> Failure | None:
+            params = [_base64(wire), _SIMULATE]
+            return answers.failure(
+                (await self._rpc.ask(url, "simulateTransaction", params, answers.SIMULATION)).value.err
+            )
+
+        said = asyncio.run(self._faces.witnesses(refusal_at))
+        return said[0] if all(failure == said[0] for failure in said) else None
 
     def signature_statuses(self, signatures: Sequence[str]) -> list[SignatureStatus]:
         if len(signatures) > STATUSES_MAX:

@@ -6,8 +6,9 @@ A positive balance belongs to its holder. `chain:treasury` alone is negative: th
 TREASURY = "chain:treasury"
 FEES = "platform:fees"
 ROUNDING = "platform:rounding"
+RENT = "platform:rent"
 
-_SINGLE = {TREASURY: "treasury", FEES: "fees", ROUNDING: "rounding"}
+_SINGLE = {TREASURY: "treasury", FEES: "fees", ROUNDING: "rounding", RENT: "rent"}
 _OWNED = {"org": ("available", "held"), "provider": ("payable", "paying")}
 
 

@@ -110,7 +110,8 @@ _QUERIES = {
     "custody is deposits less payouts": """
         SELECT 'custody is ' || -coalesce(sum(balance_microusd), 0) || ', deposits less payouts are ' || c.amount
         FROM (SELECT (SELECT coalesce(sum(amount_microusd), 0) FROM deposit_credits)
-          - (SELECT coalesce(sum(amount_microusd), 0) FROM payouts WHERE state = 'confirmed') AS amount) c
+          - (SELECT coalesce(sum(amount_microusd - rent_microusd), 0) FROM payouts WHERE state = 'confirmed')
+          AS amount) c
         LEFT JOIN accounts ON kind = 'treasury' GROUP BY c.amount HAVING -coalesce(sum(balance_microusd), 0) <> c.amount
     """,
 }

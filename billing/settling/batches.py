@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
-from billing.chains.payments import PAYMENTS_MAX, Payment
-from billing.chains.transactions import SignedTransaction
+from billing.chains.lookup_tables import Table
+from billing.chains.payments import TABLE_PAYMENTS_MAX, Payment, payments_max
+from billing.chains.transactions import SignedTransaction, associated_token_address
 from billing.ledger import posting
-from billing.settling import epochs, payouts
+from billing.settling import epochs, lookups, payouts, wallets
 from billing.tables.bills import EpochRow
 from billing.tables.settlement import PayoutRow, SettlementBatchRow, SigningRow
 from market.ids import new_id
@@ -34,20 +35,29 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One transaction to be made. payments and payout_ids are in the same order; an anchor has none."""
+    """One transaction to be made. payments and payout_ids are in the same order; an anchor has none.
+
+    table: what the payments go through, or what grows by `entries` (None: a table is to be made). table_address: of the
+    one that the last signing makes. signings: how many there were.
+    """
 
     batch_id: str
+    kind: str
     memo: str
     payout_ids: tuple[str, ...]
     payments: tuple[Payment, ...]
     live: Live | None
+    table: Table | None
+    table_address: str | None
+    entries: tuple[str, ...]
+    signings: int
 
     @property
     def total_microusd(self) -> int:
         return sum(payment.amount_microusd for payment in self.payments)
 
 
-def prepare(session: Session, now: datetime) -> None:
+def prepare(session: Session, treasury: str, mint: str, now: datetime) -> None:
     """Make a batch for every closed epoch without an anchor, and put waiting payouts into batches."""
     unanchored = select(EpochRow).where(~exists().where(SettlementBatchRow.epoch == EpochRow.number))
     for epoch in session.scalars(unanchored.order_by(EpochRow.number).limit(NEW_BATCHES_MAX)):
@@ -55,20 +65,34 @@ def prepare(session: Session, now: datetime) -> None:
         session.add(
             SettlementBatchRow(id=new_id("batch"), kind="anchor", epoch=epoch.number, memo=memo, created_at=now)
         )
+    lookups.plan_growth(session, treasury, mint, now)
     waiting = session.scalars(
         select(PayoutRow)
-        .where(PayoutRow.state == "open", PayoutRow.batch_id.is_(None))
+        .where(PayoutRow.state == "open", PayoutRow.batch_id.is_(None), PayoutRow.account.is_not(None))
         .order_by(PayoutRow.id)
-        .limit(NEW_BATCHES_MAX * PAYMENTS_MAX)
+        .limit(NEW_BATCHES_MAX * TABLE_PAYMENTS_MAX)
         .with_for_update(key_share=True)
     ).all()
-    for start in range(0, len(waiting), PAYMENTS_MAX):
-        batch_id = new_id("batch")
-        memo = f"gridbay/payout/v1 {batch_id}"
-        session.add(SettlementBatchRow(id=batch_id, kind="payouts", memo=memo, created_at=now))
-        session.flush()
-        for payout in waiting[start : start + PAYMENTS_MAX]:
-            payout.batch_id = batch_id
+    accounts = {row.id: associated_token_address(row.wallet_address, mint) for row in waiting}
+    tables = lookups.tables_of(session, accounts.values())
+    groups: dict[tuple[str | None, bool], list[PayoutRow]] = {}
+    for row in waiting:
+        new_account = row.account == "missing"
+        table = None if new_account else tables.get(accounts[row.id])
+        groups.setdefault((table, new_account), []).append(row)
+    for (table, new_account), rows in groups.items():
+        most = payments_max(tabled=table is not None, new_accounts=new_account)
+        for start in range(0, len(rows), most):
+            _batch_of(session, rows[start : start + most], table, now)
+
+
+def _batch_of(session: Session, rows: Sequence[PayoutRow], table_address: str | None, now: datetime) -> None:
+    batch_id = new_id("batch")
+    memo = f"gridbay/payout/v1 {batch_id}"
+    session.add(SettlementBatchRow(id=batch_id, kind="payouts", memo=memo, table_address=table_address, created_at=now))
+    session.flush()
+    for payout in rows:
+        payout.batch_id = batch_id
     session.flush()
 
 
@@ -84,19 +108,27 @@ def open_batches(session: Session) -> list[Batch]:
 
 
 def sign(
-    session: Session, batch: Batch, signed: SignedTransaction, last_valid_block_height: int, now: datetime
+    session: Session,
+    batch: Batch,
+    signed: SignedTransaction,
+    last_valid_block_height: int,
+    now: datetime,
+    new_table: str | None = None,
 ) -> bool:
-    """Store a signing of a batch that has none before it is sent. False when the batch is no longer what was signed."""
+    """Store a signing of a batch that has none before it is sent. False when the batch is no longer what was signed.
+
+    new_table: the address of the table that it makes.
+    """
     assert batch.live is None
     row = _lock(session, batch.batch_id)
     if row.done_at is not None or _batch(session, row) != batch:
         return False
-    last = select(func.coalesce(func.max(SigningRow.number), 0)).where(SigningRow.batch_id == batch.batch_id)
+    row.table_address = new_table or row.table_address
     session.add(
         SigningRow(
             signature=signed.signature,
             batch_id=batch.batch_id,
-            number=session.scalars(last).one() + 1,
+            number=batch.signings + 1,
             wire=signed.wire,
             last_valid_block_height=last_valid_block_height,
             signed_at=now,
@@ -106,27 +138,43 @@ def sign(
     return True
 
 
-def drop_payment(session: Session, batch: Batch, index: int, detail: str, now: datetime) -> None:
-    """Take a payment that the chain would refuse out of a batch that nothing is signed for, and give the money back."""
+def hold_payment(session: Session, batch: Batch, index: int, detail: str, now: datetime) -> None:
+    """Take a payment that the chain refuses out of a batch that nothing is signed for, and hold its wallet."""
     assert batch.live is None
     row = _lock(session, batch.batch_id)
     if row.done_at is not None or _batch(session, row) != batch:
         return
     payout = session.get_one(PayoutRow, batch.payout_ids[index], populate_existing=True)
     returned = payouts.give_back(payout, detail[:DETAIL_MAX_CHARACTERS], now)
+    wallets.hold(session, payout.provider_id, payout.wallet_address, payout.detail, now)
     session.flush()
     if not _batch(session, row).payments:
         row.done_at = now
     posting.post(session, [returned])
 
 
-def finalized(session: Session, batch_id: str, signature: str, now: datetime) -> None:
-    """The chain has finalized it without error: its payouts are confirmed."""
+def split(session: Session, batch: Batch, now: datetime) -> None:
+    """Put half of the payments of a batch that nothing is signed for into another: one of them spoils it."""
+    assert batch.live is None
+    row = _lock(session, batch.batch_id)
+    if row.done_at is not None or _batch(session, row) != batch:
+        return
+    moved = batch.payout_ids[len(batch.payout_ids) // 2 :]
+    rows = session.scalars(select(PayoutRow).where(PayoutRow.id.in_(moved)).order_by(PayoutRow.id)).all()
+    _batch_of(session, rows, row.table_address, now)
+
+
+def finalized(
+    session: Session, batch_id: str, signature: str, now: datetime, grown: Sequence[str] | None = None
+) -> None:
+    """The chain has finalized it without error: its payouts are confirmed. grown: what its table holds now."""
     row = _lock(session, batch_id)
     signing = session.get_one(SigningRow, signature, populate_existing=True)
     if signing.outcome is not None:
         return
     signing.outcome, row.done_at = "finalized", now
+    if grown is not None and row.table_address is not None:
+        lookups.grown(session, lookups.table(session, row.table_address), row.entries or (), grown, now)
     confirmed = session.scalars(
         select(PayoutRow).where(PayoutRow.batch_id == batch_id, PayoutRow.state == "open").order_by(PayoutRow.id)
     ).all()
@@ -152,12 +200,21 @@ def _batch(session: Session, row: SettlementBatchRow) -> Batch:
     paid: Sequence[PayoutRow] = session.scalars(
         select(PayoutRow).where(PayoutRow.batch_id == row.id, PayoutRow.state == "open").order_by(PayoutRow.id)
     ).all()
-    live = session.scalars(select(SigningRow).where(SigningRow.batch_id == row.id, SigningRow.outcome.is_(None)))
-    signing = live.one_or_none()
+    signings = session.scalars(select(SigningRow).where(SigningRow.batch_id == row.id)).all()
+    live = next((signing for signing in signings if signing.outcome is None), None)
+    table = lookups.table(session, row.table_address) if row.table_address is not None else None
     return Batch(
         batch_id=row.id,
+        kind=row.kind,
         memo=row.memo,
         payout_ids=tuple(payout.id for payout in paid),
-        payments=tuple(Payment(payout.wallet_address, payout.amount_microusd) for payout in paid),
-        live=Live(signing.signature, signing.wire, signing.last_valid_block_height) if signing else None,
+        payments=tuple(
+            Payment(each.wallet_address, each.amount_microusd - each.rent_microusd, each.account == "missing")
+            for each in paid
+        ),
+        live=Live(live.signature, live.wire, live.last_valid_block_height) if live else None,
+        table=table if table is not None and table.entries else None,
+        table_address=row.table_address,
+        entries=tuple(row.entries or ()),
+        signings=len(signings),
     )

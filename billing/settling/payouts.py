@@ -1,29 +1,39 @@
 """Payouts: a provider's payable balance set on its way, and what became of it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, exists, func, select
+import structlog
+from sqlalchemy import ColumnElement, Select, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from billing.ledger import accounts, posting
+from billing.settling.payout_terms import DAY, Candidate, amount_due
 from billing.tables.ledger import AccountRow
 from billing.tables.settlement import PayoutRow, PayoutWalletRow, SigningRow
 from infra.settings import Settings
 from market.ids import new_id
 
+log = structlog.get_logger(__name__)
+_OPENING = 0x67726964_0003
 OPENED_MAX = 500
 LISTED_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Payout:
-    """state: `open`, `confirmed` (finalized on the chain) or `returned`; signature: once confirmed."""
+    """state: `open`, `confirmed` (finalized on the chain) or `returned`; signature: once confirmed.
+
+    rent_microusd: the part of the amount that was kept for making the wallet's token account.
+    """
 
     payout_id: str
     provider_id: str
     wallet_address: str
     amount_microusd: int
+    rent_microusd: int
     state: str
     detail: str
     signature: str | None
@@ -32,54 +42,95 @@ class Payout:
 def open_due(
     session: Session, epoch: int | None, now: datetime, config: Settings, quiet_since: datetime | None = None
 ) -> int:
-    """Move what is payable to paying, for every provider with a wallet and the least amount; returns how many.
+    """Move what is payable to paying, for every provider whose turn it is by its terms; returns how many.
 
     quiet_since: leave out whose wallet changed, or who had a payout made, after that time.
     """
-    payable = func.concat("provider:", PayoutWalletRow.provider_id, ":payable")
-    candidates = (
-        select(PayoutWalletRow.provider_id, PayoutWalletRow.address)
-        .join(AccountRow, AccountRow.id == payable)
-        .where(AccountRow.balance_microusd >= config.payout_min_microusd, PayoutWalletRow.address.is_not(None))
-        .order_by(PayoutWalletRow.provider_id)
-        .limit(OPENED_MAX)
-    )
-    if quiet_since is not None:
-        recent = exists().where(
-            PayoutRow.provider_id == PayoutWalletRow.provider_id, PayoutRow.created_at > quiet_since
-        )
-        candidates = candidates.where(PayoutWalletRow.changed_at <= quiet_since, ~recent)
-    wallets = {row.provider_id: row.address for row in session.execute(candidates)}
-    names = [name(provider_id) for provider_id in wallets for name in (accounts.payable, accounts.paying)]
+    session.execute(select(func.pg_advisory_xact_lock(_OPENING)))
+    today = PayoutRow.created_at > now - DAY, PayoutRow.state != "returned"
+    room = config.payout_daily_max_microusd - int(session.scalars(_total().where(*today)).one())
+    amounts: dict[str, tuple[str, int]] = {}
+    for candidate in _candidates(session, now, config, quiet_since):
+        amount = amount_due(candidate, room, now, config)
+        if amount:
+            amounts[candidate.provider_id] = candidate.address, amount
+            room -= amount
+    names = [name(provider_id) for provider_id in amounts for name in (accounts.payable, accounts.paying)]
     balances = posting.lock(session, names) if names else {}
     opened = [
         PayoutRow(
             id=new_id("pay"),
             provider_id=provider_id,
             wallet_address=address,
-            amount_microusd=balances[accounts.payable(provider_id)],
+            amount_microusd=amount,
             epoch=epoch,
             created_at=now,
         )
-        for provider_id, address in wallets.items()
-        if balances[accounts.payable(provider_id)] >= config.payout_min_microusd
+        for provider_id, (address, amount) in amounts.items()
+        if balances[accounts.payable(provider_id)] >= amount
     ]
     session.add_all(opened)
     session.flush()
     posting.post(session, [_moved(f"payout:{row.id}", row, -row.amount_microusd) for row in opened])
+    if room < config.payout_min_microusd:
+        log.warning("payout_daily_cap_reached", cap_microusd=config.payout_daily_max_microusd)
     return len(opened)
+
+
+def _candidates(session: Session, now: datetime, config: Settings, quiet_since: datetime | None) -> Iterator[Candidate]:
+    """Who might be paid, who waits longest first."""
+    wallet = PayoutWalletRow
+    own = PayoutRow.provider_id == wallet.provider_id
+    last = select(func.max(PayoutRow.created_at)).where(own).scalar_subquery()
+    today = _total().where(own, PayoutRow.created_at > now - DAY, PayoutRow.state != "returned").scalar_subquery()
+    held_before = now - timedelta(seconds=config.payout_hold_seconds)
+    query = (
+        select(wallet, AccountRow.balance_microusd, last, today)
+        .join(AccountRow, AccountRow.id == func.concat("provider:", wallet.provider_id, ":payable"))
+        .where(
+            AccountRow.balance_microusd >= func.greatest(config.payout_min_microusd, wallet.threshold_microusd),
+            wallet.address.is_not(None),
+            wallet.payable_from <= now,
+            or_(wallet.held_at.is_(None), wallet.held_at <= held_before, wallet.account_missing),
+        )
+        .order_by(last.asc().nulls_first(), wallet.provider_id)
+        .limit(OPENED_MAX)
+    )
+    if quiet_since is not None:
+        query = query.where(wallet.changed_at <= quiet_since, ~exists().where(own, PayoutRow.created_at > quiet_since))
+    for row, payable, last_opened_at, opened_today in session.execute(query):
+        yield Candidate(
+            provider_id=row.provider_id,
+            address=row.address or "",
+            payable_microusd=payable,
+            payable_from=row.payable_from,
+            held_at=row.held_at,
+            account_missing=row.account_missing,
+            threshold_microusd=row.threshold_microusd,
+            every_seconds=row.every_seconds,
+            last_opened_at=last_opened_at,
+            opened_today_microusd=int(opened_today),
+        )
+
+
+def _total() -> Select[tuple[Any]]:
+    return select(func.coalesce(func.sum(PayoutRow.amount_microusd), 0))
 
 
 def confirm(row: PayoutRow, now: datetime) -> posting.Transfer:
     """The chain has finalized it: the money has left custody."""
     row.state, row.ended_at = "confirmed", now
-    amount = row.amount_microusd
-    return posting.Transfer(f"paid:{row.id}", {accounts.paying(row.provider_id): -amount, accounts.TREASURY: amount})
+    entries = {
+        accounts.paying(row.provider_id): -row.amount_microusd,
+        accounts.TREASURY: row.amount_microusd - row.rent_microusd,
+        accounts.RENT: row.rent_microusd,
+    }
+    return posting.Transfer(f"paid:{row.id}", entries)
 
 
 def give_back(row: PayoutRow, detail: str, now: datetime) -> posting.Transfer:
     """The wallet cannot take it: the money is payable again, and the next close tries again."""
-    row.state, row.ended_at, row.detail, row.batch_id = "returned", now, detail, None
+    row.state, row.ended_at, row.detail, row.batch_id, row.rent_microusd = "returned", now, detail, None, 0
     return _moved(f"returned:{row.id}", row, row.amount_microusd)
 
 
@@ -107,6 +158,7 @@ def _listed(session: Session, condition: ColumnElement[bool]) -> list[Payout]:
             provider_id=row.provider_id,
             wallet_address=row.wallet_address,
             amount_microusd=row.amount_microusd,
+            rent_microusd=row.rent_microusd,
             state=row.state,
             detail=row.detail,
             signature=signature,

@@ -10,33 +10,39 @@ from contextlib import contextmanager
 import structlog
 from sqlalchemy import func, select
 
-from billing.chains.payments import payout_batch
-from billing.chains.port import Chain, ChainError, SignatureState, SignatureStatus, Simulation
-from billing.chains.transactions import SignedTransaction, memo_anchor
-from billing.settling import batches
+from billing.chains.payments import payment_of
+from billing.chains.port import Chain, ChainError, Failure, SignatureState
+from billing.settling import batches, newcomers, signing
 from billing.settling.batches import Batch, Live
 from billing.treasury.custody import Custody
 from infra.database import Database
+from infra.settings import Settings, settings
 from market.clock import Clock
 from market.failpoints import failpoint
 
 log = structlog.get_logger(__name__)
 _SENDER = 0x67726964_0002
+_PASSING = ("BlockhashNotFound", "AccountNotFound", "InsufficientFundsForFee", "AddressLookup", "InvalidAddressLookup")
+"""Refusals that no payment is to blame for: a treasury without SOL, an RPC that is behind."""
 
 
 class Settler:
     """Advances every open batch by what can be done now."""
 
-    def __init__(self, database: Database, chain: Chain, custody: Custody, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, chain: Chain, custody: Custody, clock: Clock, config: Settings | None = None
+    ) -> None:
         self._database, self._chain, self._custody, self._clock = database, chain, custody, clock
+        self._config = config or settings()
 
     def run(self) -> None:
         """One pass. A second sender at the same time does nothing; one after a crash goes on where this one was."""
         with sender_lock(self._database) as alone:
             if not alone:
                 return
+            self._ask_for_accounts()
             with self._database.transaction() as session:
-                batches.prepare(session, self._clock.now())
+                batches.prepare(session, self._custody.address, self._custody.mint, self._clock.now())
             with self._database.read() as session:
                 work = batches.open_batches(session)
             try:
@@ -48,23 +54,65 @@ class Settler:
                 if batch.live is None:
                     self._guarded(batch)
 
+    def _ask_for_accounts(self) -> None:
+        """Which of those who wait to be paid have no token account yet."""
+        with self._database.read() as session:
+            asked = newcomers.unchecked(session)
+        if not asked:
+            return
+        owners = sorted({each.wallet_address for each in asked})
+        try:
+            missing = self._chain.missing_token_accounts(owners, self._custody.mint)
+        except ChainError as error:
+            log.warning("settlement_waits", error=str(error))
+            return
+        with self._database.transaction() as session:
+            newcomers.checked(session, asked, missing, self._custody.address, self._clock.now(), self._config)
+
     def _follow(self, sent: Sequence[Batch]) -> None:
         """What became of the live signings; those that the chain has not seen are sent again or given up."""
         signatures = [batch.live.signature for batch in sent if batch.live is not None]
         for batch, status in zip(sent, self._chain.signature_statuses(signatures), strict=True):
             assert batch.live is not None
-            if status.state is SignatureState.FINALIZED:
-                self._conclude(batch, batch.live, status)
-            elif status.state is SignatureState.UNKNOWN:
-                self._insist(batch, batch.live)
+            try:
+                self._advance(batch, batch.live, status.state)
+            except ChainError as error:
+                log.warning("settlement_waits", batch_id=batch.batch_id, error=str(error))
 
-    def _conclude(self, batch: Batch, live: Live, status: SignatureStatus) -> None:
+    def _advance(self, batch: Batch, live: Live, state: SignatureState) -> None:
+        """state: as one RPC has it, which is a hint where to look and no more."""
+        if state in (SignatureState.PROCESSED, SignatureState.CONFIRMED):
+            return
+        if state is SignatureState.FINALIZED and self._conclude(batch, live):
+            return
+        if self._chain.finalized_block_height() <= live.last_valid_block_height:
+            self._chain.send(live.wire)
+        elif self._chain.is_expired_everywhere(live.signature, live.last_valid_block_height):
+            self._give_up(batch, live, "expired", f"not landed by block {live.last_valid_block_height}")
+        elif state is SignatureState.UNKNOWN:
+            self._conclude(batch, live)
+
+    def _conclude(self, batch: Batch, live: Live) -> bool:
+        """Whether its end is certain, which is what two RPCs say alike: one alone may be wrong, or lie."""
+        status = self._chain.finalized_status(live.signature)
+        if status is None:
+            return False
         if status.failure is not None:
             log.error("settlement_failed", batch_id=batch.batch_id, reason=status.failure.reason)
             self._give_up(batch, live, "failed", status.failure.reason)
+        elif batch.kind == "table":
+            self._note_growth(batch, live)
         elif self._is_shown(batch, live):
             with self._database.transaction() as session:
                 batches.finalized(session, batch.batch_id, live.signature, self._clock.now())
+        return True
+
+    def _note_growth(self, batch: Batch, live: Live) -> None:
+        assert batch.table_address is not None
+        found = self._chain.table_entries(batch.table_address)
+        if found is not None and len(found) >= len(batch.entries):
+            with self._database.transaction() as session:
+                batches.finalized(session, batch.batch_id, live.signature, self._clock.now(), found)
 
     def _is_shown(self, batch: Batch, live: Live) -> bool:
         """Whether the finalized transaction itself shows the memo and every payment: one answer alone may be a lie."""
@@ -80,12 +128,6 @@ class Settler:
             log.error("settlement_differs", batch_id=batch.batch_id, signature=live.signature, owed=owed, paid=paid)
         return shown
 
-    def _insist(self, batch: Batch, live: Live) -> None:
-        if self._chain.finalized_block_height() <= live.last_valid_block_height:
-            self._chain.send(live.wire)
-        elif self._chain.is_expired_everywhere(live.signature, live.last_valid_block_height):
-            self._give_up(batch, live, "expired", f"not landed by block {live.last_valid_block_height}")
-
     def _give_up(self, batch: Batch, live: Live, outcome: str, detail: str) -> None:
         with self._database.transaction() as session:
             batches.gone(session, batch.batch_id, live.signature, outcome, detail)
@@ -98,54 +140,46 @@ class Settler:
             log.warning("settlement_waits", batch_id=batch.batch_id, error=str(error))
 
     def _sign_and_send(self, batch: Batch) -> None:
-        owners = [payment.owner for payment in batch.payments]
-        if self._custody.address in owners:
-            # A transfer to oneself succeeds and moves nothing.
-            self._return(batch, owners.index(self._custody.address), "the wallet is the market's own treasury")
+        signed = signing.sign(batch, self._chain, self._custody, self._config)
+        wire = signed.transaction.wire
+        if self._chain.simulate(wire).failure is not None:
+            failure = self._chain.refusal(wire)
+            if failure is not None:
+                self._blame(batch, failure)
             return
-        blockhash = self._chain.latest_blockhash()
-        signed = self._signed(batch, blockhash.value)
-        simulation = self._chain.simulate(signed.wire)
-        if simulation.failure is not None:
-            self._blame(batch, simulation)
-            return
+        failpoint("settlement.simulated")
+        last_valid = signed.blockhash.last_valid_block_height
         with self._database.transaction() as session:
-            stored = batches.sign(session, batch, signed, blockhash.last_valid_block_height, self._clock.now())
+            stored = batches.sign(session, batch, signed.transaction, last_valid, self._clock.now(), signed.new_table)
         failpoint("settlement.signed")
         if stored:
-            self._chain.send(signed.wire)
+            self._chain.send(wire)
             failpoint("settlement.sent")
 
-    def _signed(self, batch: Batch, blockhash: str) -> SignedTransaction:
-        if not batch.payments:
-            return memo_anchor(payer=self._custody.treasury, memo=batch.memo, blockhash=blockhash)
-        return payout_batch(
-            treasury=self._custody.treasury,
-            mint=self._custody.mint,
-            payments=batch.payments,
-            memo=batch.memo,
-            blockhash=blockhash,
-        )
-
-    def _blame(self, batch: Batch, simulation: Simulation) -> None:
+    def _blame(self, batch: Batch, failure: Failure) -> None:
         """A payment that its recipient cannot take leaves the batch; a treasury that is short keeps it waiting."""
-        failure = simulation.failure
-        assert failure is not None
         held = self._chain.token_balance(self._custody.address, self._custody.mint)
-        index = failure.instruction
-        if index is None or index >= len(batch.payments) or held < batch.total_microusd:
+        index = payment_of(batch.payments, failure.instruction)
+        if index is None and len(batch.payments) == 1 and failure.instruction is None:
+            index = 0
+        passing = failure.instruction is None and failure.reason.startswith(_PASSING)
+        if not batch.payments or passing or held < batch.total_microusd:
             log.error("settlement_refused", batch_id=batch.batch_id, reason=failure.reason, treasury_microusd=held)
-            return
+        elif index is not None:
+            self._hold(batch, index, failure)
+        elif len(batch.payments) > 1:
+            log.warning("settlement_split", batch_id=batch.batch_id, reason=failure.reason)
+            with self._database.transaction() as session:
+                batches.split(session, batch, self._clock.now())
+
+    def _hold(self, batch: Batch, index: int, failure: Failure) -> None:
         wallet = batch.payments[index].owner
         detail = (
-            f"the chain refuses to pay {wallet} ({failure.reason}): it needs a token account of {self._custody.mint}"
+            f"the chain refuses to pay {wallet} ({failure.reason}): its account of {self._custody.mint} is at fault"
         )
-        self._return(batch, index, detail)
-
-    def _return(self, batch: Batch, index: int, detail: str) -> None:
-        log.warning("payout_returned", payout_id=batch.payout_ids[index], detail=detail)
+        log.warning("payout_held", payout_id=batch.payout_ids[index], detail=detail)
         with self._database.transaction() as session:
-            batches.drop_payment(session, batch, index, detail, self._clock.now())
+            batches.hold_payment(session, batch, index, detail, self._clock.now())
 
 
 @contextmanager

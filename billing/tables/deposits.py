@@ -49,3 +49,34 @@ class DepositCreditRow(Base):
     deposit_id: Mapped[str] = mapped_column(ForeignKey("deposits.id"))
     amount_microusd: Mapped[int]
     credited_at: Mapped[datetime] = mapped_column(Timestamp)
+
+
+class TreasuryMovementRow(Base):
+    """Money that came into the treasury, or left it, and that no deposit or payout explains.
+
+    amount_microusd: signed, above 0 for what came in. deposit_id: the deposit that an operator made of it.
+    """
+
+    __tablename__ = "treasury_movements"
+    __table_args__ = (
+        CheckConstraint("amount_microusd <> 0", name="amount"),
+        CheckConstraint("deposit_id IS NULL OR amount_microusd > 0", name="assigned"),
+        Index("ix_treasury_movements_open", "seen_at", postgresql_where=text("deposit_id IS NULL")),
+    )
+
+    signature: Mapped[str] = mapped_column(primary_key=True)
+    amount_microusd: Mapped[int]
+    sender: Mapped[str | None]
+    memo: Mapped[str | None]
+    seen_at: Mapped[datetime] = mapped_column(Timestamp)
+    deposit_id: Mapped[str | None] = mapped_column(ForeignKey("deposits.id"))
+
+
+class TreasurySweepRow(Base):
+    """How far the history of the treasury's token account was read. signature: the newest that was; None: none yet."""
+
+    __tablename__ = "treasury_sweeps"
+
+    account: Mapped[str] = mapped_column(primary_key=True)
+    signature: Mapped[str | None]
+    swept_at: Mapped[datetime] = mapped_column(Timestamp)

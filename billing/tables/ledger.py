@@ -17,7 +17,7 @@ class AccountRow(Base):
     __tablename__ = "accounts"
     __table_args__ = (
         CheckConstraint(
-            "kind IN ('available', 'held', 'payable', 'paying', 'fees', 'rounding', 'treasury')", name="kind"
+            "kind IN ('available', 'held', 'payable', 'paying', 'fees', 'rounding', 'rent', 'treasury')", name="kind"
         ),
         CheckConstraint(
             "CASE WHEN kind = 'treasury' THEN balance_microusd <= 0 ELSE balance_microusd >= 0 END", name="sign"

@@ -8,6 +8,7 @@ from solders.keypair import Keypair
 from billing.chains.keypairs import load_keypair
 from billing.chains.port import Chain
 from billing.chains.solana import SolanaChain
+from billing.chains.transactions import associated_token_address
 from infra.settings import settings
 from market.errors import Unavailable
 
@@ -22,6 +23,11 @@ class Custody:
     @property
     def address(self) -> str:
         return str(self.treasury.pubkey())
+
+    @property
+    def token_account(self) -> str:
+        """Where the treasury's tokens are."""
+        return associated_token_address(self.address, self.mint)
 
 
 @lru_cache(maxsize=1)

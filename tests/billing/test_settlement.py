@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -228,8 +229,7 @@ def test_an_rpc_that_does_not_know_what_landed_makes_nobody_pay_twice(
     for _ in range(4):
         net.blocks(100)
         run(database, clock, net, forgetful)
-    assert outcomes(database) == [None, None], "the other RPCs know it: it has not expired everywhere"
-    settle_all(database, clock, net)
+        assert set(outcomes(database)) <= {None, "finalized"}, "the other RPCs know it: it has not expired everywhere"
     assert outcomes(database) == ["finalized", "finalized"]
     assert paid(net, owner) == 1 + EARNED
 
@@ -280,6 +280,10 @@ def test_one_wallet_that_cannot_be_paid_keeps_nobody_else_waiting(
     result(net.url, "gridbay_mintTestUsdc", str(bare.pubkey()), 1)
     net.finalize()
     with database.transaction() as session:
+        epochs.close(session, clock.now(), Books(session, clock).config)
+        assert earnings.of_provider(session, f"{PROVIDER}1").payable_microusd == EARNED, "it is held for a day"
+        clock.advance(timedelta(seconds=1))
+        wallets.set_wallet(session, f"{PROVIDER}1", str(bare.pubkey()), clock.now())
         epochs.close(session, clock.now(), Books(session, clock).config)
     settle_all(database, clock, net)
     assert paid(net, bare) == 1 + EARNED
