@@ -8,11 +8,16 @@ import asyncio
 import json
 import os
 import statistics
+import sys
+from pathlib import Path
 
 from benchmarks.control_plane import show
 from benchmarks.markets import BenchMarket, running
 from benchmarks.stand import Round, Stand
-from tests.real_engines import own_vhost
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+# Not `tests.real_engines`: gpuhunt's wheel brings a package `tests` of its own.
+from real_engines import own_vhost
 
 PAIRS, QUICK_PAIRS = 7, 2
 AMQP_URL = "amqp://guest:guest@127.0.0.1:5672/"

@@ -5,6 +5,7 @@ Node credential: `Authorization: Bearer gba_...`. Every body is bounded; a lost 
 POST /agent/v1/nodes                      JoinRequest  -> JoinAnswer       (join token: Bearer gbj_...)
 POST /agent/v1/poll                       PollRequest  -> PollAnswer       (the long poll is the heartbeat)
 PUT  /agent/v1/inventory                  Inventory    -> 204
+PUT  /agent/v1/health                     HealthReport -> 204              (when it changes, and every minute)
 POST /agent/v1/reports                    signed body  -> ReportAnswer     (header SIGNATURE_HEADER over the raw body)
 GET  /agent/v1/attempts/{id}/order                     -> AttemptOrder     (specification and secrets, once it starts)
 PUT  /agent/v1/attempts/{id}/log?offset=N raw bytes    -> LogAnswer
@@ -17,8 +18,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from market.health import CONDITIONS_MAX, Condition, GpuMinute
 from market.readings import Reading
-from market.resources import Inventory
+from market.resources import GPU_COUNT_MAX, Inventory
 from market.states import Reason
 
 SIGNATURE_HEADER = "Gridbay-Signature"
@@ -72,6 +74,13 @@ class PollRequest(_Request):
     known_attempts: list[Annotated[str, Field(max_length=40)]] = Field(
         default_factory=list, max_length=ATTEMPTS_PER_NODE_MAX
     )
+
+
+class HealthReport(_Request):
+    """All that stands against the node now; what is not in it no longer does. minutes: telemetry, told once."""
+
+    conditions: list[Condition] = Field(max_length=CONDITIONS_MAX)
+    minutes: list[GpuMinute] = Field(default_factory=list, max_length=GPU_COUNT_MAX)
 
 
 class Action(StrEnum):

@@ -48,7 +48,11 @@ class GpuRequest(BaseModel):
 
 
 class GpuFacts(BaseModel):
-    """One device of a node as its agent sees it. uuid: NVML's, such as GPU-5c9e...; simulated ones start with SIM-."""
+    """One device of a node as its agent sees it. uuid: NVML's, such as GPU-5c9e...; simulated ones start with SIM-.
+
+    pci_device_id: device and vendor as PCI has them (0x233010DE); power_limit_milliwatts: the one that is enforced;
+    nvlinks: how many are active; None is what the driver does not tell.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -58,7 +62,11 @@ class GpuFacts(BaseModel):
     memory_bytes: int = Field(gt=0, le=SIZE_MAX_BYTES)
     compute_capability: str | None = Field(default=None, max_length=16)
     pci_bus_id: str | None = Field(default=None, max_length=32)
+    pci_device_id: int | None = Field(default=None, ge=0, lt=2**32)
     power_limit_milliwatts: int | None = Field(default=None, ge=0, le=10_000_000)
+    ecc: bool | None = None
+    mig: bool | None = None
+    nvlinks: int | None = Field(default=None, ge=0, le=64)
 
 
 class Inventory(BaseModel):
@@ -74,6 +82,7 @@ class Inventory(BaseModel):
     simulated: bool = False
     sandbox: str = Field(max_length=40)
     driver_version: str | None = Field(default=None, max_length=40)
+    cuda_version: str | None = Field(default=None, max_length=16)
     agent_version: str = Field(max_length=40)
 
 

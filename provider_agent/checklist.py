@@ -19,6 +19,8 @@ from provider_agent import namespaces
 from provider_agent.config import StateFolder
 from provider_agent.gpus.detection import open_gpus
 from provider_agent.gpus.inventory import Capacity, measure
+from provider_agent.gpus.port import Gpus
+from provider_agent.health.once import conditions_at_a_look
 from provider_agent.sandbox.cgroups import find_cgroups
 from provider_agent.sandbox.choice import Choice, NoSandbox, SandboxConfig, choose
 from provider_agent.sandbox.runtime import UnusableRuntime, find_runtime
@@ -33,6 +35,8 @@ FILES_GOOD = 4096
 CLOCK_GOOD_SECONDS = 5
 CLOCK_MAX_SECONDS = 300
 PORTAL_SECONDS_MAX = 10.0
+DRIVER = "an NVIDIA driver (NVML), if there are GPUs to offer"
+WHY_GPUS = "GPUs are offered as the driver shows them; without any, this node offers its CPUs"
 _GB = 10**9
 
 
@@ -84,7 +88,7 @@ class Checklist:
         yield _memory(measured)
         yield _disk(measured, self._folder.root)
         yield _open_files()
-        yield self._gpus()
+        yield from self._gpus()
         yield self._job_runtime()
         if self._subject.portal_url is not None:
             yield from _portal(self._subject.portal_url)
@@ -103,20 +107,21 @@ class Checklist:
             return Check("sandbox", Level.WARN, f"plain processes: {choice.why}", required, why, mend)
         return Check("sandbox", Level.PASS, choice.why, required, why)
 
-    def _gpus(self) -> Check:
-        why = "GPUs are offered as the driver shows them; without any, this node offers its CPUs"
-        required = "an NVIDIA driver (NVML), if there are GPUs to offer"
+    def _gpus(self) -> Iterator[Check]:
         try:
             gpus = open_gpus(self._subject.simulate, self._folder.node_key().public_hex)
-            facts = gpus.facts()
         except MarketError as error:
-            return Check("gpus", Level.FAIL, error.detail, required, why, error.remedy)
-        if gpus.simulated:
-            return Check("gpus", Level.WARN, gpus.note, required, why, "leave --simulate out to offer what is here")
-        if not facts:
-            mend = "if there is an NVIDIA GPU here, install its driver: `nvidia-smi` must list it"
-            return Check("gpus", Level.WARN, gpus.note, required, why, mend)
-        return Check("gpus", Level.PASS, gpus.note, required, why)
+            yield Check("gpus", Level.FAIL, error.detail, DRIVER, WHY_GPUS, error.remedy)
+            return
+        yield _found(gpus)
+        # One bad card of eight is told, and in quarantine; the others are offered.
+        for condition in conditions_at_a_look(gpus):
+            advice = condition.advice
+            actual = (
+                f"{condition.gpu_uuid or 'all'}: {advice.reason}{f' ({condition.detail})' if condition.detail else ''}"
+            )
+            why = "nothing is placed on it meanwhile" if advice.quarantines else "it is offered all the same"
+            yield Check("gpu health", Level.WARN, actual, "nothing stands against it", why, advice.remedy)
 
     def _job_runtime(self) -> Check:
         why = "customers' Python jobs find their packages in it, read-only, and never the platform's own"
@@ -130,6 +135,15 @@ class Checklist:
         except UnusableRuntime as error:
             return Check("job runtime", Level.FAIL, str(error), required, why, "make it anew with `make setup`")
         return Check("job runtime", Level.PASS, f"Python {found.version} in {environment}", required, why)
+
+
+def _found(gpus: Gpus) -> Check:
+    if gpus.simulated:
+        return Check("gpus", Level.WARN, gpus.note, DRIVER, WHY_GPUS, "leave --simulate out to offer what is here")
+    if not gpus.facts():
+        mend = "if there is an NVIDIA GPU here, install its driver: `nvidia-smi` must list it"
+        return Check("gpus", Level.WARN, gpus.note, DRIVER, WHY_GPUS, mend)
+    return Check("gpus", Level.PASS, gpus.note, DRIVER, WHY_GPUS)
 
 
 def _python() -> Check:

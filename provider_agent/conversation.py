@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from market.agent_api import (
     SIGNATURE_HEADER,
     AttemptOrder,
+    HealthReport,
     LogAnswer,
     OutputFile,
     OutputsAnswer,
@@ -107,6 +108,9 @@ class Conversation:
 
     async def declare_inventory(self, inventory: Inventory) -> None:
         await self._send("PUT", "/agent/v1/inventory", content=_json(inventory))
+
+    async def tell_health(self, report: HealthReport) -> None:
+        await self._send("PUT", "/agent/v1/health", content=_json(report))
 
     async def order(self, attempt_id: str) -> AttemptOrder:
         return await self._ask(AttemptOrder, "GET", f"/agent/v1/attempts/{attempt_id}/order")

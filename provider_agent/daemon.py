@@ -17,10 +17,14 @@ from provider_agent.attempts.transfer import Transfers
 from provider_agent.config import Identity, StateFolder
 from provider_agent.conversation import Conversation
 from provider_agent.gauges import NodeGauges, serve
-from provider_agent.gpus.busy import GpuBusy
+from provider_agent.gpus.catalogue import contradiction
+from provider_agent.gpus.dcgm_exporter import WithDcgm
 from provider_agent.gpus.detection import open_gpus
 from provider_agent.gpus.inventory import node_inventory
 from provider_agent.gpus.port import Gpus
+from provider_agent.health.surroundings import Surroundings, read_disk
+from provider_agent.health.telling import Health
+from provider_agent.health.watch import GpuWatch
 from provider_agent.launching import PoolLauncher
 from provider_agent.pacing import Backoff
 from provider_agent.polling import WAIT_SECONDS, Polling
@@ -31,7 +35,7 @@ from provider_agent.sandbox.choice import Choice, NoSandbox, SandboxConfig, choo
 from provider_agent.sandbox.port import Sandbox
 from provider_agent.spool import Spool
 
-INVENTORY_SECONDS = 60.0
+INVENTORY_SECONDS = 5.0
 EXPIRE_SECONDS = 3600.0
 
 _log = structlog.get_logger(__name__)
@@ -44,7 +48,7 @@ class Options:
     allow_plain_sandbox: jobs may run as plain processes (one's own jobs on one's own embedded market, nothing else);
     job_runtime: the environment jobs find; isolate_pool: close Ray's ports in a network namespace; portal_url: where
     the portal is now, if not where it was at join; end_jobs_on_exit: nothing outlives this process's clean end;
-    metrics_bind: host:port for Prometheus.
+    metrics_bind: host:port for Prometheus; dcgm_url: the metrics of DCGM's exporter on this machine.
     """
 
     allow_plain_sandbox: bool = False
@@ -53,6 +57,7 @@ class Options:
     portal_url: str | None = None
     end_jobs_on_exit: bool = False
     metrics_bind: str | None = None
+    dcgm_url: str | None = None
     wait_seconds: float = WAIT_SECONDS
 
 
@@ -66,6 +71,8 @@ def run(state_dir: Path, options: Options) -> None:
         for warning in choice.warnings:
             _log.warning(warning)
         gpus = open_gpus(identity.simulate, folder.node_key().public_hex)
+        if options.dcgm_url is not None:
+            gpus = WithDcgm(gpus, options.dcgm_url)
         inventory = node_inventory(gpus, identity, folder.root, choice.sandbox.kind)
         _log.info("node", node_id=identity.node_id, sandbox=choice.sandbox.kind, gpus=gpus.note)
         launcher = PoolLauncher(_pool(folder, inventory, isolate=options.isolate_pool))
@@ -116,6 +123,7 @@ class Agent:
         self._sandbox = sandbox
         self._launcher = launcher
         self._inventory = inventory
+        self._watch = GpuWatch(gpus, inventory.gpus)
         self._besides: dict[str, Callable[[], Awaitable[None]]] = {}
         self._stop = asyncio.Event()
 
@@ -135,7 +143,6 @@ class Agent:
             transfers = await stack.enter_async_context(Transfers())
             spool = Spool(self._folder.spool)
             reports = Reports(conversation, spool, self._identity.node_id)
-            busy = GpuBusy(self._gpus)
             means = Means(
                 conversation=conversation,
                 transfers=transfers,
@@ -144,25 +151,32 @@ class Agent:
                 spool=spool,
                 reports=reports,
                 gpus=self._gpus,
-                busy=busy,
+                busy=self._watch.busy,
             )
             registry = Registry(self._folder.attempts, means)
             polling = Polling(conversation, registry, spool, self._launcher)
+            health = Health(
+                self._watch,
+                lambda: self._surroundings(registry, polling),
+                conversation,
+                self._folder.root / "health.json",
+            )
             work: dict[str, Callable[[], Awaitable[None]]] = {
                 "polling": lambda: polling.run(self._options.wait_seconds),
                 "reports": reports.run,
                 "inventory": lambda: self._declare_changes(conversation),
+                "health": health.run,
                 "expiry": lambda: _expire(spool),
                 **self._besides,
             }
-            if self._inventory.gpus and not self._gpus.simulated:
-                work["gpu busy"] = busy.run
             self._listen_to_signals()
-            serve(self._options.metrics_bind, NodeGauges(registry, spool, self._gpus))
+            self._watch.start()
+            serve(self._options.metrics_bind, NodeGauges(registry, spool, self._watch, health))
             await registry.restore()
             try:
                 await self._run_all(work)
             finally:
+                self._watch.stop()
                 await registry.close(end_attempts=self._options.end_jobs_on_exit)
 
     async def _run_all(self, work: dict[str, Callable[[], Awaitable[None]]]) -> None:
@@ -181,13 +195,26 @@ class Agent:
         """The inventory at the start, and again whenever it is another one: a card fell off the bus or came back."""
         declared: Inventory | None = None
         while True:
-            inventory = self._inventory.model_copy(update={"gpus": await asyncio.to_thread(self._gpus.facts)})
+            inventory = self._inventory.model_copy(update={"gpus": list(self._watch.seen.facts)})
             if inventory != declared:
                 await conversation.declare_inventory(inventory)
                 if declared is not None:
                     _log.warning("the inventory changed", gpus=len(inventory.gpus))
                 declared = inventory
             await asyncio.sleep(INVENTORY_SECONDS)
+
+    def _surroundings(self, registry: Registry, polling: Polling) -> Surroundings:
+        facts = self._watch.seen.facts
+        doubts = {} if self._gpus.simulated else {fact.uuid: contradiction(fact) for fact in facts}
+        return Surroundings(
+            pool=frozenset(fact.uuid for fact in self._inventory.gpus),
+            seen=self._watch.ever,
+            leased=registry.leased_gpus(),
+            contradictions={uuid: words for uuid, words in doubts.items() if words is not None},
+            hung_seconds=self._watch.hung_seconds(),
+            clock_off_seconds=polling.clock_off_seconds,
+            disk=read_disk(self._folder.root),
+        )
 
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()

@@ -9,33 +9,28 @@ from pathlib import Path
 
 import structlog
 from prometheus_client import REGISTRY, start_http_server
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from provider_agent.attempts.record import Stage
 from provider_agent.attempts.registry import Registry
-from provider_agent.gpus.port import Gpus
+from provider_agent.gpus import dcgm
+from provider_agent.health.telling import Health
+from provider_agent.health.watch import GpuWatch
 from provider_agent.minder import control, orders
 from provider_agent.spool import Spool
 
 log = structlog.get_logger(__name__)
 GPU_LABELS = ("gpu", "UUID", "modelName")
-DCGM = {
-    "DCGM_FI_DEV_GPU_UTIL": "GPU utilization (in %).",
-    "DCGM_FI_DEV_FB_USED": "Framebuffer memory used (in MiB).",
-    "DCGM_FI_DEV_FB_FREE": "Framebuffer memory free (in MiB).",
-    "DCGM_FI_DEV_GPU_TEMP": "GPU temperature (in C).",
-    "DCGM_FI_DEV_POWER_USAGE": "Power draw (in W).",
-}
 
 
 class NodeGauges(Collector):
     """The state of one agent at the moment of a scrape."""
 
-    def __init__(self, registry: Registry, spool: Spool, gpus: Gpus) -> None:
-        self._registry, self._spool, self._gpus = registry, spool, gpus
+    def __init__(self, registry: Registry, spool: Spool, watch: GpuWatch, health: Health) -> None:
+        self._registry, self._spool, self._watch, self._health = registry, spool, watch, health
 
-    def collect(self) -> Iterable[GaugeMetricFamily]:
+    def collect(self) -> Iterable[Metric]:
         attempts = self._registry.stages()
         stages = Tally(stage for _, stage in attempts)
         by_stage = GaugeMetricFamily("gridbay_agent_attempts", "Attempts on this node by stage.", labels=["stage"])
@@ -44,19 +39,39 @@ class NodeGauges(Collector):
         yield by_stage
         yield GaugeMetricFamily("gridbay_agent_spool_streams", "Streams not settled by billing.", len(self._spool))
         yield from _minders([folder for folder, stage in attempts if stage is Stage.LAUNCHING])
+        yield from self._conditions()
         yield from self._devices()
 
-    def _devices(self) -> Iterable[GaugeMetricFamily]:
-        """A field that the driver does not tell is left out, not guessed."""
-        facts = {fact.uuid: fact for fact in self._gpus.facts()}
-        gauges = self._gpus.gauges()
-        for name, about in DCGM.items():
-            family = GaugeMetricFamily(name, about, labels=GPU_LABELS)
-            for uuid, values in gauges.items():
-                if name in values and uuid in facts:
-                    family.add_metric([str(facts[uuid].index), uuid, facts[uuid].model], values[name])
-            if family.samples:
-                yield family
+    def _conditions(self) -> Iterable[Metric]:
+        """By code, of all devices together: which one it is, the provider's view of the node says."""
+        standing = GaugeMetricFamily(
+            "gridbay_agent_conditions", "What stands against this node.", labels=["code", "quarantines"]
+        )
+        tally = Tally((one.code, one.advice.quarantines) for one in self._health.conditions)
+        for (code, quarantines), count in sorted(tally.items()):
+            standing.add_metric([code.value, str(quarantines).lower()], count)
+        yield standing
+
+    def _devices(self) -> Iterable[Metric]:
+        """The newest look, under DCGM's names; a field that the driver does not tell is left out, not guessed."""
+        seen = self._watch.seen
+        facts = {fact.uuid: fact for fact in seen.facts}
+        families: dict[str, Metric] = {}
+        for reading in seen.look.devices:
+            if reading.uuid not in facts:
+                continue
+            fact = facts[reading.uuid]
+            labels = dict(zip(GPU_LABELS, (str(fact.index), fact.uuid, fact.model), strict=True))
+            for name, value in (*dcgm.told_by(reading), *reading.profile.items()):
+                families.setdefault(name, _family(name)).add_sample(name, labels, value)
+        return [families[name] for name in sorted(families)]
+
+
+def _family(name: str) -> Metric:
+    """DCGM's counters keep their names; the client would give a counter another one, so they are of no type."""
+    known = dcgm.FIELDS.get(name)
+    about = known.about if known is not None else "As DCGM's exporter tells it."
+    return Metric(name, about, "unknown" if known is None or known.counter else "gauge")
 
 
 def serve(bind: str | None, gauges: NodeGauges) -> None:
@@ -68,7 +83,7 @@ def serve(bind: str | None, gauges: NodeGauges) -> None:
         log.info("metrics are served", bind=bind)
 
 
-def _minders(folders: Iterable[Path]) -> Iterable[GaugeMetricFamily]:
+def _minders(folders: Iterable[Path]) -> Iterable[Metric]:
     """What the minders of running attempts count, together."""
     used = [usage for folder in folders if (usage := _usage(folder)) is not None]
     yield GaugeMetricFamily("gridbay_minders_running", "Minders that have written counters.", len(used))

@@ -20,7 +20,6 @@ SILENCE_MOST_SECONDS = 5.0
 HURRIED_SECONDS = 0.05
 UNREADY_SECONDS = 1.0
 """While the pool starts the portal is told often, so that work comes as soon as it can."""
-CLOCK_SLACK_SECONDS = 60.0
 
 _log = structlog.get_logger(__name__)
 
@@ -34,7 +33,7 @@ class Polling:
         self._spool = spool
         self._launcher = launcher
         self._version = 0
-        self._clock_warned = False
+        self.clock_off_seconds: float | None = None
         self.answered = asyncio.Event()
 
     async def run(self, wait_seconds: float = WAIT_SECONDS) -> None:
@@ -79,7 +78,4 @@ class Polling:
         self._spool.settle(answer.durable_through)
         self._version = answer.version
         self.answered.set()
-        skew = abs((datetime.now(UTC) - answer.server_time.astimezone(UTC)).total_seconds())
-        if skew > CLOCK_SLACK_SECONDS and not self._clock_warned:
-            self._clock_warned = True
-            _log.warning("this machine's clock differs from the portal's", seconds=round(skew))
+        self.clock_off_seconds = abs((datetime.now(UTC) - answer.server_time.astimezone(UTC)).total_seconds())

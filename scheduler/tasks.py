@@ -9,7 +9,7 @@ import structlog
 from infra.bus.tasks import PLACE_QUEUE, task
 from infra.ground import ground
 from scheduler.rounds import placing
-from scheduler.supply import intervals
+from scheduler.supply import health, intervals
 from scheduler.upkeep import reconcile, sweep
 from scheduler.waking import PLACE
 from scheduler.work import stops
@@ -52,6 +52,16 @@ def follow_supply() -> None:
     base = ground()
     with base.database.transaction() as session:
         intervals.follow(session, base.clock.now())
+
+
+@task("scheduler.forget_health", every=600)
+def forget_health() -> None:
+    """Forget telemetry and conditions that are older than they are kept."""
+    base = ground()
+    for _ in range(PASSES_MAX):
+        with base.database.transaction() as session:
+            if health.trim(session, base.clock.now()) < health.TRIM_MAX:
+                break
 
 
 @task("scheduler.reconcile", every=60)

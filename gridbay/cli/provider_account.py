@@ -5,10 +5,10 @@ from typing import Annotated
 import typer
 
 from gridbay.cli import wording
-from gridbay.cli.console import Output, OutputOption
+from gridbay.cli.console import Output, OutputOption, harmless
 from gridbay.cli.listing import Column, show, show_one
 from gridbay.cli.session import open_session, tell_retry
-from gridbay.client.provider import Ask, NodeView, Provider
+from gridbay.client.provider import Ask, Condition, NodeView, Provider
 from market.errors import InvalidInput, NotFound
 from market.money import parse_usdc
 from market.resources import Unit
@@ -21,10 +21,22 @@ invite_app = typer.Typer()
 
 NO_WALLET = "none yet, so nothing is sent: gridbay provider wallet set ADDRESS"
 
+
+def _health(node: NodeView) -> str:
+    """In a word or two; what it is, and what to do, stands below the table."""
+    sick = sum(gpu.quarantined for gpu in node.gpus)
+    if node.quarantined:
+        return "quarantined"
+    if sick:
+        return f"{sick} of {len(node.gpus)} GPUs quarantined"
+    return "see below" if node.conditions else "well"
+
+
 COLUMNS = (
     Column("NODE", lambda node: node.name, rank=0),
     Column("STATE", lambda node: node.state, rank=0),
     Column("POOL", lambda node: node.pool),
+    Column("HEALTH", _health, rank=1),
     Column("OFFERS", lambda node: " · ".join(_ask(ask, node) for ask in node.offers), wraps=True),
     Column("CPUS FREE", lambda node: f"{node.cpu_free_milli / 1000:g} of {node.cpu_total_milli / 1000:g}", right=True),
     Column("RAM FREE", lambda node: wording.size(node.memory_free_bytes), right=True, rank=2),
@@ -49,6 +61,10 @@ def status(output: OutputOption = Output.TABLE) -> None:
         print("no node yet: gridbay provider join, on the machine that is to be offered")
         return
     show(nodes, COLUMNS, output, name=lambda node: node.node_id)
+    if output is Output.TABLE:
+        for node in nodes:
+            for condition in node.conditions:
+                _tell(node, condition)
 
 
 @price_app.callback()
@@ -129,6 +145,16 @@ def invite(
     with Provider(session.account.url, session.token("provider"), on_retry=tell_retry) as provider:
         made = provider.create_join_token(uses=uses, expires_in_hours=hours)
     print(f"on the machine: gridbay provider join --portal {session.account.url} --token {made.token}")
+
+
+def _tell(node: NodeView, condition: Condition) -> None:
+    """One condition: what, why, and how it is mended."""
+    indices = {gpu.uuid: gpu.index for gpu in node.gpus}
+    where = node.name if condition.gpu_uuid is None else f"{node.name} GPU {indices.get(condition.gpu_uuid, '?')}"
+    detail = f" ({condition.detail})" if condition.detail else ""
+    kind = "quarantined" if condition.quarantines else "note"
+    print(harmless(f"{where}: {kind} since {wording.moment(condition.began_at)}: {condition.reason}{detail}"))
+    print(harmless(f"    mend: {condition.remedy}"))
 
 
 def _ask(ask: Ask, node: NodeView) -> str:

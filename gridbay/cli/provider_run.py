@@ -46,7 +46,11 @@ def run_agent(
         _run_embedded(folder, runtime)
         return
     options = daemon.Options(
-        allow_plain_sandbox=allow_plain, job_runtime=runtime, portal_url=portal, metrics_bind=_metrics_bind()
+        allow_plain_sandbox=allow_plain,
+        job_runtime=runtime,
+        portal_url=portal,
+        metrics_bind=_metrics_bind(),
+        dcgm_url=os.environ.get("GRIDBAY_DCGM_URL"),
     )
     daemon.run(folder, options)
 

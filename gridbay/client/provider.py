@@ -6,6 +6,7 @@ from types import TracebackType
 from pydantic import BaseModel, ConfigDict
 
 from gridbay.client.patience import OnRetry
+from gridbay.client.proofs import DeviceProof, DeviceProofs
 from gridbay.client.transport import DEFAULT_PATIENCE_SECONDS, Transport, segment
 from market.customer_api import Money
 from market.resources import Unit
@@ -25,8 +26,30 @@ class Ask(_Answer):
     price_per_unit_hour: Money
 
 
+class Condition(_Answer):
+    """What stands against a node, or one of its GPUs (gpu_uuid). quarantines: nothing is placed there meanwhile."""
+
+    gpu_uuid: str | None
+    code: str
+    quarantines: bool
+    reason: str
+    remedy: str
+    detail: str
+    began_at: datetime
+
+
+class Gpu(_Answer):
+    """One device of a node. present: the agent sees it now."""
+
+    uuid: str
+    index: int
+    model: str
+    present: bool
+    quarantined: bool
+
+
 class NodeView(_Answer):
-    """state: online, lost or gone; pool: how its Ray pool fares."""
+    """state: online, lost or gone; pool: how its Ray pool fares; quarantined: nothing is placed on any of it."""
 
     node_id: str
     name: str
@@ -43,6 +66,9 @@ class NodeView(_Answer):
     joined_at: datetime
     last_seen_at: datetime
     offers: list[Ask]
+    quarantined: bool = False
+    gpus: list[Gpu] = []
+    conditions: list[Condition] = []
 
 
 class _Nodes(_Answer):
@@ -106,3 +132,15 @@ class Provider:
 
     def earnings(self) -> Earnings:
         return self._transport.ask(Earnings, "GET", "/provider/v1/earnings")
+
+    def proofs(self) -> list[DeviceProof]:
+        """Where each device stands, and what it was measured at."""
+        return self._transport.ask(DeviceProofs, "GET", "/provider/v1/proofs").items
+
+    def appeal(self, node_id: str, device: str) -> None:
+        """Have a banned device challenged again."""
+        self._transport.request("POST", f"/provider/v1/nodes/{segment(node_id)}/devices/{segment(device)}/appeal")
+
+    def set_circuit(self, watts: int | None) -> None:
+        """What all GPUs may draw at once in a proof; None: no limit."""
+        self._transport.request("PUT", "/provider/v1/circuit", json={"circuit_watts": watts})

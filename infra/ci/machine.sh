@@ -7,6 +7,8 @@ command -v bwrap >/dev/null || lacking+=(bubblewrap)
 command -v ip >/dev/null || lacking+=(iproute2)
 command -v setpriv >/dev/null || lacking+=(util-linux)
 command -v gcc >/dev/null || lacking+=(gcc libc6-dev)
+# promtool, which only comes with the whole of it.
+command -v promtool >/dev/null || lacking+=(prometheus)
 # A plain user cannot read another user's Python, so the system's own must be able to make environments.
 /usr/bin/python3 -c 'import ensurepip' 2>/dev/null || lacking+=(python3 python3-venv)
 

@@ -12,6 +12,7 @@ from market.agent_api import (
     REPORT_BODY_MAX_BYTES,
     SIGNATURE_HEADER,
     AttemptOrder,
+    HealthReport,
     JoinAnswer,
     JoinRequest,
     LogAnswer,
@@ -32,7 +33,7 @@ from portal_api.identity.principals import SignedInAgent, SignedInJoiner
 from portal_api.portal import Portal, PortalDep
 from portal_api.strictness import StrictRoute
 from scheduler.files import logs, outputs
-from scheduler.supply import nodes
+from scheduler.supply import health, nodes
 from scheduler.supply.nodes import Heartbeat
 
 router = APIRouter(route_class=StrictRoute, prefix="/agent/v1", tags=["agent"])
@@ -66,6 +67,13 @@ async def put_inventory(portal: PortalDep, agent: SignedInAgent, request: Invent
     """What the node has now."""
     now = portal.now()
     await portal.threads.transact(lambda session: nodes.update_inventory(session, agent.node_id, request, now))
+
+
+@router.put("/health", status_code=204)
+async def put_health(portal: PortalDep, agent: SignedInAgent, request: HealthReport) -> None:
+    """All that stands against the node now, and a minute of its telemetry."""
+    now = portal.now()
+    await portal.threads.transact(lambda session: health.take(session, agent.node_id, request, now))
 
 
 @router.post(

@@ -13,8 +13,10 @@ from market.customer_api import Money
 from monitoring.job_trace import JobTrace, job_trace
 from monitoring.overview import LedgerState, Overview, ledger_state, overview
 from portal_api.identity.principals import SignedInOperator
+from portal_api.node_views import ConditionView, condition_view
 from portal_api.portal import PortalDep
 from portal_api.strictness import StrictRoute
+from scheduler.supply import health
 
 router = APIRouter(route_class=StrictRoute, prefix="/ops/v1", tags=["operator"])
 EPOCH_MAX = 2**53 - 1
@@ -48,11 +50,40 @@ class EpochClose(BaseModel):
     epoch: EpochView | None
 
 
+class NodeConditionView(ConditionView):
+    """A condition, and whose node it stands against."""
+
+    node_id: str
+    node_name: str
+    provider_id: str
+
+
+class ConditionList(BaseModel):
+    items: list[NodeConditionView]
+
+
 @router.get("/overview")
 async def get_overview(portal: PortalDep, _: SignedInOperator) -> Overview:
     """Nodes, leases, jobs, money and what is stuck, right now."""
     now = portal.now()
     return await portal.threads.read(lambda session: overview(session, now))
+
+
+@router.get("/conditions")
+async def list_conditions(portal: PortalDep, _: SignedInOperator) -> ConditionList:
+    """What stands against nodes and GPUs of the whole market, what quarantines first."""
+    found = await portal.threads.read(health.standing)
+    return ConditionList(
+        items=[
+            NodeConditionView(
+                node_id=each.node_id,
+                node_name=each.node_name,
+                provider_id=each.provider_id,
+                **condition_view(each).model_dump(),
+            )
+            for each in found
+        ]
+    )
 
 
 @router.get("/ledger")

@@ -1,8 +1,9 @@
 """Providers: their nodes, prices, join tokens, wallet and earnings."""
 
 from datetime import datetime, timedelta
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
@@ -15,46 +16,23 @@ from market.resources import Unit
 from portal_api.identity import tokens
 from portal_api.identity.principals import SignedInProvider
 from portal_api.identity.tokens import TokenKind
+from portal_api.node_views import MinuteView, NodeView, minute_view, node_views
 from portal_api.portal import PortalDep
 from portal_api.strictness import StrictRoute
-from scheduler.supply import nodes, offers, providers
-from scheduler.tables import Node, Offer
+from scheduler.supply import health, nodes, offers, providers
+from scheduler.tables import Node
 
 router = APIRouter(route_class=StrictRoute, prefix="/provider/v1", tags=["provider"])
 JOIN_HOURS_MAX, JOIN_USES_MAX = 24 * 30, 1_000
+MINUTES_MAX, MINUTE_ROWS_MAX = 24 * 60, 10_000
 
 
 class _Request(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class AskView(BaseModel):
-    """What is asked for one unit and hour."""
-
-    offer_id: str
-    unit: Unit
-    model: str
-    price_per_unit_hour: Money
-
-
-class NodeView(BaseModel):
-    """state: online, lost or gone; pool: how its Ray pool fares."""
-
-    node_id: str
-    name: str
-    hostname: str
-    state: str
-    pool: str
-    simulated: bool
-    sandbox: str
-    agent_version: str
-    cpu_total_milli: int
-    cpu_free_milli: int
-    memory_total_bytes: int
-    memory_free_bytes: int
-    joined_at: datetime
-    last_seen_at: datetime
-    offers: list[AskView]
+class MinuteList(BaseModel):
+    items: list[MinuteView]
 
 
 class NodeList(BaseModel):
@@ -109,9 +87,26 @@ async def list_nodes(portal: PortalDep, provider: SignedInProvider) -> NodeList:
 
     def read(session: Session) -> NodeList:
         own = nodes.of_provider(session, provider.provider_id)
-        return NodeList(items=[_node_view(node, offers.of_node(session, node.id)) for node in own])
+        return NodeList(items=node_views(session, own))
 
     return await portal.threads.read(read)
+
+
+@router.get("/nodes/{node_id}/minutes")
+async def list_minutes(
+    portal: PortalDep,
+    provider: SignedInProvider,
+    node_id: str,
+    minutes: Annotated[int, Query(ge=1, le=MINUTES_MAX)] = 60,
+) -> MinuteList:
+    """The telemetry of a node's GPUs by the minute, the newest first; what is older than a day is not kept."""
+    if not is_id(node_id, "node"):
+        raise NotFound("there is no such node here")
+    since = portal.now() - timedelta(minutes=minutes)
+    found = await portal.threads.read(
+        lambda session: health.minutes_of(session, provider.provider_id, node_id, since, limit=MINUTE_ROWS_MAX)
+    )
+    return MinuteList(items=[minute_view(uuid, minute) for uuid, minute in found])
 
 
 @router.post("/join-tokens", status_code=201)
@@ -152,10 +147,10 @@ async def set_price(portal: PortalDep, provider: SignedInProvider, node_id: str,
     now = portal.now()
 
     def change(session: Session) -> NodeView:
-        asked = offers.set_price(
+        offers.set_price(
             session, provider.provider_id, node_id, request.unit, request.price_microusd_per_unit_hour, now
         )
-        return _node_view(session.get_one(Node, node_id), asked)
+        return node_views(session, [session.get_one(Node, node_id)])[0]
 
     return await portal.threads.transact(change)
 
@@ -169,32 +164,4 @@ async def get_earnings(portal: PortalDep, provider: SignedInProvider) -> Earning
         paying=Money.of(found.paying_microusd),
         paid=Money.of(found.paid_microusd),
         wallet_address=found.wallet_address,
-    )
-
-
-def _node_view(node: Node, asked: list[Offer]) -> NodeView:
-    return NodeView(
-        node_id=node.id,
-        name=node.name,
-        hostname=node.hostname,
-        state=node.state.value,
-        pool=node.pool.value,
-        simulated=node.simulated,
-        sandbox=node.sandbox,
-        agent_version=node.agent_version,
-        cpu_total_milli=node.cpu_total_milli,
-        cpu_free_milli=node.cpu_free_milli,
-        memory_total_bytes=node.memory_total_bytes,
-        memory_free_bytes=node.memory_free_bytes,
-        joined_at=node.joined_at,
-        last_seen_at=node.last_seen_at,
-        offers=[
-            AskView(
-                offer_id=offer.id,
-                unit=offer.unit,
-                model=offer.model,
-                price_per_unit_hour=Money.of(offer.price_microusd_per_unit_hour),
-            )
-            for offer in asked
-        ],
     )

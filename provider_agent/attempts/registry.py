@@ -21,6 +21,8 @@ FORGOTTEN_MAX = 4096
 STUMBLES_MAX = 5
 """So often an attempt that never ran is begun anew after a fault of ours; then the market tries another node."""
 
+_LIVING = (Stage.ACCEPTED, Stage.LAUNCHING)
+
 _log = structlog.get_logger(__name__)
 
 
@@ -41,6 +43,11 @@ class Registry:
         return [
             attempt.attempt_id for attempt in self._attempts.values() if attempt.record.stage is not Stage.REPORTED
         ][:ATTEMPTS_PER_NODE_MAX]
+
+    def leased_gpus(self) -> frozenset[str]:
+        """The devices of attempts that have not ended."""
+        living = (attempt.record for attempt in self._attempts.values() if attempt.record.stage in _LIVING)
+        return frozenset(uuid for record in living for uuid in record.gpu_uuids)
 
     def stages(self) -> list[tuple[Path, Stage]]:
         """The folder and stage of every attempt, for whoever counts them; may be asked from another thread."""

@@ -66,6 +66,7 @@ def take_inventory(
         simulated=gpus.simulated,
         sandbox=sandbox,
         driver_version=gpus.driver_version,
+        cuda_version=gpus.cuda_version,
         agent_version=AGENT_VERSION,
     )
 

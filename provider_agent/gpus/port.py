@@ -4,10 +4,14 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from market.resources import GpuFacts
+from provider_agent.gpus.readings import Look, Trouble
 
 
 class Gpus(Protocol):
-    """The devices of this node. note: a sentence for people on what was found."""
+    """The devices of this node. note: a sentence for people on what was found.
+
+    facts and look ask the driver, which may hang: one thread alone calls them (health.watch.GpuWatch).
+    """
 
     @property
     def simulated(self) -> bool: ...
@@ -16,22 +20,21 @@ class Gpus(Protocol):
     def driver_version(self) -> str | None: ...
 
     @property
+    def cuda_version(self) -> str | None: ...
+
+    @property
     def note(self) -> str: ...
 
     def facts(self) -> list[GpuFacts]:
-        """Every device that can be leased now; one that fell off the bus is no longer in it."""
+        """Every device that has a name now; one that fell off the bus is no longer in it."""
         ...
 
-    def busy_percent(self) -> dict[str, int]:
-        """How busy each device is at this moment, by UUID; a device that does not tell is missing."""
-        ...
-
-    def gauges(self) -> dict[str, dict[str, float]]:
-        """What each device tells of this moment, by UUID and DCGM's name; what it does not tell is missing."""
+    def look(self) -> Look:
+        """What every device tells of this moment."""
         ...
 
     def device_files(self, uuids: Iterable[str]) -> list[str]:
-        """The files under /dev that a process needs in order to use exactly these devices."""
+        """The files under /dev that a process needs in order to use exactly these devices; asks no driver."""
         ...
 
 
@@ -40,18 +43,18 @@ class NoGpus:
 
     simulated = False
     driver_version = None
+    cuda_version = None
 
-    def __init__(self, note: str) -> None:
+    def __init__(self, note: str, *, hung: bool = False) -> None:
+        """hung: there is a driver, and it did not answer in time."""
         self.note = note
+        self._look = Look(driver=Trouble.SILENT, driver_words=note) if hung else Look()
 
     def facts(self) -> list[GpuFacts]:
         return []
 
-    def busy_percent(self) -> dict[str, int]:
-        return {}
-
-    def gauges(self) -> dict[str, dict[str, float]]:
-        return {}
+    def look(self) -> Look:
+        return self._look
 
     def device_files(self, uuids: Iterable[str]) -> list[str]:
         del uuids

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from market.errors import InvalidInput
 from market.resources import GPU_COUNT_MAX, GpuFacts
+from provider_agent.gpus.readings import GpuReading, Look
 
 _MIB = 2**20
 _ONE = re.compile(r"^\s*([A-Za-z][A-Za-z0-9 -]{1,30}?)\s*(?::\s*(\d{1,3}))?\s*$")
@@ -44,6 +45,7 @@ class SimulatedGpus:
 
     simulated = True
     driver_version = None
+    cuda_version = None
 
     def __init__(self, expression: str, public_key: str) -> None:
         """public_key: the node's; it makes the UUIDs its own. Raises InvalidInput, with the models there are."""
@@ -53,12 +55,9 @@ class SimulatedGpus:
     def facts(self) -> list[GpuFacts]:
         return list(self._facts)
 
-    def busy_percent(self) -> dict[str, int]:
-        """A device that does not exist does no work."""
-        return {facts.uuid: 0 for facts in self._facts}
-
-    def gauges(self) -> dict[str, dict[str, float]]:
-        return {}
+    def look(self) -> Look:
+        """A device that does not exist tells nothing, and nothing is wrong with it."""
+        return Look(tuple(GpuReading(facts.uuid, facts.index) for facts in self._facts))
 
     def device_files(self, uuids: Iterable[str]) -> list[str]:
         del uuids

@@ -1,8 +1,9 @@
 """Loading the market's rows into the snapshot that placement, search and quotes judge by."""
 
 from collections import defaultdict
+from dataclasses import replace
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from market.resources import Unit
@@ -33,11 +34,12 @@ def _nodes(session: Session) -> list[NodeFacts]:
             Node.disk_total_bytes,
             Node.disk_free_bytes,
             Node.revision,
+            Node.quarantined,
         )
         .where(Node.state != NodeState.GONE)
         .order_by(Node.id)
     )
-    return [NodeFacts(*tuple(row)) for row in rows]
+    return [replace(NodeFacts(*tuple(row)[:-1]), quarantined=row.quarantined) for row in rows]
 
 
 def _offers(session: Session, nodes: dict[str, NodeFacts]) -> list[OfferFacts]:
@@ -65,10 +67,10 @@ def _offers(session: Session, nodes: dict[str, NodeFacts]) -> list[OfferFacts]:
 def _gpus(
     session: Session,
 ) -> tuple[dict[tuple[str, str], int], dict[tuple[str, str], list[int]], dict[tuple[str, str], int]]:
-    """By node and model: how many GPUs are present, which of them no lease holds, and the least memory of one."""
+    """By node and model: how many GPUs are present, which of them are well and no lease holds, and the least memory."""
     held = select(LeaseGpu.gpu_id).where(LeaseGpu.released_at.is_(None)).distinct().subquery()
     rows = session.execute(
-        select(Gpu.id, Gpu.node_id, Gpu.model, Gpu.memory_bytes, held.c.gpu_id)
+        select(Gpu.id, Gpu.node_id, Gpu.model, Gpu.memory_bytes, or_(held.c.gpu_id.is_not(None), Gpu.quarantined))
         .outerjoin(held, held.c.gpu_id == Gpu.id)
         .where(Gpu.present)
         .order_by(Gpu.node_id, Gpu.index, Gpu.id)
@@ -76,10 +78,10 @@ def _gpus(
     present: dict[tuple[str, str], int] = defaultdict(int)
     free: dict[tuple[str, str], list[int]] = defaultdict(list)
     memory: dict[tuple[str, str], int] = defaultdict(int)
-    for gpu_id, node_id, model, memory_bytes, holder in rows:
+    for gpu_id, node_id, model, memory_bytes, unavailable in rows:
         key = (node_id, model)
         present[key] += 1
         memory[key] = min(memory[key] or memory_bytes, memory_bytes)
-        if holder is None:
+        if not unavailable:
             free[key].append(gpu_id)
     return present, free, memory

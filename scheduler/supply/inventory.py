@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from infra.outbox import wake
 from market.errors import Conflict, InvalidInput
 from market.resources import GpuFacts, Inventory, Unit
-from scheduler.supply import offers
+from scheduler.supply import health, offers
 from scheduler.tables import Gpu, Lease, Node
 from scheduler.waking import PLACE
 from scheduler.work import leases
@@ -33,11 +33,13 @@ def write(session: Session, node: Node, inventory: Inventory, prices: dict[Unit,
     node.hostname = inventory.hostname
     node.sandbox = inventory.sandbox
     node.driver_version = inventory.driver_version
+    node.cuda_version = inventory.cuda_version
     node.agent_version = inventory.agent_version
     node.cpu_total_milli = inventory.cpu_milli
     node.memory_total_bytes = inventory.memory_bytes
     node.disk_total_bytes = inventory.disk_bytes
     _write_gpus(session, node, inventory.gpus)
+    health.quarantine(session, node, now)
     leases.recount(session, {node.id: node})
     offers.keep_listed(session, node, {gpu.model for gpu in inventory.gpus}, prices, now)
     node.revision += 1

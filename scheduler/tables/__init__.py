@@ -1,6 +1,7 @@
 """The scheduler's tables, by noun; importing this module is enough to know them all."""
 
 from scheduler.tables.files import LogSegment, OutputFile, Workdir
+from scheduler.tables.health import GpuMinute, NodeCondition
 from scheduler.tables.jobs import LIVE, Attempt, Job
 from scheduler.tables.leases import Lease, LeaseGpu
 from scheduler.tables.nodes import Gpu, Node, NodeState, Pool, PortalPulse, Provider, SweepPulse
@@ -11,11 +12,13 @@ __all__ = [
     "LIVE",
     "Attempt",
     "Gpu",
+    "GpuMinute",
     "Job",
     "Lease",
     "LeaseGpu",
     "LogSegment",
     "Node",
+    "NodeCondition",
     "NodeState",
     "Offer",
     "OutputFile",

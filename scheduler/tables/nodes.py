@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from infra.database import Base, Timestamp
@@ -41,7 +41,8 @@ class Node(Base):
     """One machine that runs the agent.
 
     free counters: what no lease holds. desired_version: counts the changes of what its agent should be running.
-    revision: counts the changes that make a placement decided on older facts void.
+    revision: counts the changes that make a placement decided on older facts void. quarantined: its agent says that something is
+    wrong with the whole of it (supply/health.py).
     """
 
     __tablename__ = "nodes"
@@ -65,6 +66,7 @@ class Node(Base):
     simulated: Mapped[bool]
     sandbox: Mapped[str]
     driver_version: Mapped[str | None]
+    cuda_version: Mapped[str | None]
     agent_version: Mapped[str]
     cpu_total_milli: Mapped[int]
     cpu_free_milli: Mapped[int]
@@ -74,6 +76,7 @@ class Node(Base):
     disk_free_bytes: Mapped[int]
     desired_version: Mapped[int] = mapped_column(default=1)
     revision: Mapped[int] = mapped_column(default=1)
+    quarantined: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     joined_at: Mapped[datetime] = mapped_column(Timestamp)
     last_seen_at: Mapped[datetime] = mapped_column(Timestamp)
     lost_at: Mapped[datetime | None] = mapped_column(Timestamp)
@@ -83,10 +86,11 @@ class Gpu(Base):
     """One device of a node. A UUID is the agent's claim, so it names a device only together with its node.
 
     present: still in the node's inventory; one that fell off keeps its row, because leases point to it.
+    quarantined: its agent says that something is wrong with it; mended_at: when it last was and no longer is.
     """
 
     __tablename__ = "gpus"
-    __table_args__ = (UniqueConstraint("node_id", "uuid"),)
+    __table_args__ = (UniqueConstraint("node_id", "uuid"))
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
     node_id: Mapped[str] = mapped_column(ForeignKey("nodes.id"))
@@ -96,7 +100,13 @@ class Gpu(Base):
     memory_bytes: Mapped[int]
     compute_capability: Mapped[str | None]
     pci_bus_id: Mapped[str | None]
+    pci_device_id: Mapped[int | None]
     power_limit_milliwatts: Mapped[int | None]
+    ecc: Mapped[bool | None]
+    mig: Mapped[bool | None]
+    nvlinks: Mapped[int | None]
+    quarantined: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
+    mended_at: Mapped[datetime | None] = mapped_column(Timestamp)
     present: Mapped[bool] = mapped_column(default=True)
 
 

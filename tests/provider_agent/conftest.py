@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from agent_process import AgentProcess
+from fake_driver import FakeDriver, build
 from far_side import JOIN_TOKEN, FarSide, serving
 
 from provider_agent.join import Offering, join
@@ -48,3 +49,15 @@ def joined(far: FarSide, tmp_path: Path, on_state: Callable[[Path], AgentProcess
 def agent(joined: Callable[..., AgentProcess]) -> AgentProcess:
     """A running agent."""
     return joined().start()
+
+
+@pytest.fixture(scope="session")
+def driver_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the fake driver's library."""
+    return build(tmp_path_factory.mktemp("driver"))
+
+
+@pytest.fixture
+def driver(driver_library: Path, tmp_path: Path) -> FakeDriver:
+    """A driver that shows two GPUs of which all is well, until it is told otherwise."""
+    return FakeDriver(driver_library, tmp_path / "steering")

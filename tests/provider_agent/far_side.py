@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -18,6 +18,7 @@ from market.agent_api import (
     AttemptOrder,
     AttemptStatus,
     DesiredAttempt,
+    HealthReport,
     JoinAnswer,
     JoinRequest,
     LogAnswer,
@@ -88,6 +89,8 @@ class FarSide:
         self.requests: list[tuple[str, str]] = []
         self.polls: list[PollRequest] = []
         self.inventories: list[Inventory] = []
+        self.health: list[HealthReport] = []
+        self.clock_ahead = timedelta(0)
         self.joined: list[JoinRequest] = []
         self.complaints: list[str] = []
         self.hold_polls_seconds = 0.0
@@ -195,7 +198,10 @@ class FarSide:
                 )
             )
         return PollAnswer(
-            version=self.version, server_time=datetime.now(UTC), attempts=attempts, durable_through=self._durable()
+            version=self.version,
+            server_time=datetime.now(UTC) + self.clock_ahead,
+            attempts=attempts,
+            durable_through=self._durable(),
         )
 
     def report(self, body: bytes, signature: str) -> ReportAnswer:
@@ -288,6 +294,9 @@ class _Handler(BaseHTTPRequestHandler):
             return far.poll(PollRequest.model_validate_json(body))
         if path == "/agent/v1/reports":
             return far.report(body, self.headers[SIGNATURE_HEADER])
+        if path == "/agent/v1/health":
+            far.health.append(HealthReport.model_validate_json(body))
+            return None
         if path == "/agent/v1/inventory":
             far.inventories.append(Inventory.model_validate_json(body))
             return None

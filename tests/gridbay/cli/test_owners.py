@@ -9,7 +9,7 @@ from typed_command import Gridbay
 from views import NOON
 
 from gridbay.client.operator import Epoch, Ledger, Payout
-from gridbay.client.provider import Ask, Earnings, JoinToken, NodeView
+from gridbay.client.provider import Ask, Condition, Earnings, Gpu, JoinToken, NodeView
 from market.customer_api import Money
 from market.resources import Unit
 
@@ -143,3 +143,18 @@ def test_the_overview_is_told_in_lines(logged_in: ServedMarket, gridbay: Gridbay
     logged_in.on("GET /ops/v1/overview", Answer(b'{"nodes": {"online": 2}, "money": {"held": {"usdc": "0.50"}}}'))
     lines = [line.split() for line in gridbay("admin", "overview").out.splitlines()]
     assert lines == [["nodes:", "online", "2"], ["money:", "held", "0.50", "USDC"]]
+
+
+def test_status_says_what_stands_against_a_node_and_how_it_is_mended(gridbay: Gridbay, logged_in: ServedMarket) -> None:
+    cards = [Gpu(uuid=f"GPU-{n}", index=n, model="H100", present=True, quarantined=n == 1) for n in range(2)]
+    hot = Condition(
+        gpu_uuid="GPU-1", code="too_hot", quarantines=True, reason="the GPU is too hot", remedy="clean the fans",
+        detail="91 °C", began_at=NOON,
+    )  # fmt: skip
+    sick = node(gpus=True).model_copy(update={"gpus": cards, "conditions": [hot]})
+    logged_in.on("GET /provider/v1/nodes", nodes(sick))
+    told = gridbay("provider", "status")
+    assert "1 of 2 GPUs quarantined" in told.out
+    assert "amber GPU 1: quarantined since" in told.out
+    assert "the GPU is too hot (91 °C)" in told.out
+    assert "mend: clean the fans" in told.out

@@ -1,16 +1,14 @@
-"""GPUs as the real NVML binding shows them over a compiled fake driver, and as `--simulate` makes them up."""
+"""An agent over a fake driver, GPUs as `--simulate` makes them up, and the rest of what a machine offers."""
 
-import json
 import os
 import shutil
 import stat
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from agent_process import AgentProcess
+from fake_driver import FakeDriver
 from far_side import FarSide
 
 from market.errors import InvalidInput
@@ -21,85 +19,7 @@ from provider_agent.gpus.nvml import open_nvml
 from provider_agent.gpus.port import NoGpus
 from provider_agent.gpus.simulated import MODELS, SimulatedGpus
 
-LOOK = """
-import json
-from provider_agent import journal
-from provider_agent.gpus.nvml import open_nvml
-journal.configure()
-gpus = open_nvml()
-facts = [item.model_dump() for item in gpus.facts()]
-files = gpus.device_files([item["uuid"] for item in facts[-1:]])
-print(json.dumps([gpus.note, gpus.driver_version, facts, gpus.busy_percent(), files]))
-"""
 KEY = "ab" * 32
-
-
-@pytest.fixture(scope="session")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the fake library."""
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler here, and the fake driver is compiled")
-    folder = tmp_path_factory.mktemp("driver")
-    source = Path(__file__).with_name("fake_nvml.c")
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", folder / "libnvidia-ml.so.1", source], check=True)
-    return folder
-
-
-def environment(driver: Path, steering: Path) -> dict[str, str]:
-    return {"LD_LIBRARY_PATH": str(driver), "FAKE_NVML": str(steering)}
-
-
-def look(
-    driver: Path, tmp_path: Path, **settings: object
-) -> tuple[str, str, list[dict[str, object]], dict[str, int], list[str]]:
-    """What a fresh process sees: the library path is read when it starts."""
-    steering = tmp_path / "steering"
-    steering.write_text(
-        "".join(f"{key} {value}\n" for key, value in ({"driver": "570.1", "count": 2} | settings).items())
-    )
-    variables = {**os.environ, **environment(driver, steering)}
-    told = subprocess.run([sys.executable, "-c", LOOK], env=variables, check=True, capture_output=True, text=True)
-    note, version, facts, busy, files = json.loads(told.stdout)
-    return note, version, facts, busy, files
-
-
-def test_the_facts_of_each_device_come_from_the_driver(driver: Path, tmp_path: Path) -> None:
-    note, version, facts, busy, files = look(driver, tmp_path, busy=37)
-
-    assert (note, version) == ("2 GPUs, driver 570.1", "570.1")
-    assert facts[1] == {
-        "uuid": "GPU-5c9e0000-0000-0000-0000-000000000001",
-        "index": 1,
-        "model": "NVIDIA H100 80GB HBM3",
-        "memory_bytes": 85520809984,
-        "compute_capability": "9.0",
-        "pci_bus_id": "00000000:01:00.0",
-        "power_limit_milliwatts": None,
-    }
-    assert busy == {str(item["uuid"]): 37 for item in facts}
-    assert files[-1] == "/dev/nvidia191"
-
-
-def test_a_driver_that_tells_less_costs_only_what_it_does_not_tell(driver: Path, tmp_path: Path) -> None:
-    _, _, facts, _, _ = look(driver, tmp_path, no_capability=1)
-    assert [item["compute_capability"] for item in facts] == [None, None]
-    note, _, facts, _, _ = look(driver, tmp_path, missing_memory=0)
-    assert [item["index"] for item in facts] == [1]
-    assert "device 0 does not tell its UUID and memory" in note
-
-
-def test_a_card_that_is_lost_or_sliced_is_not_offered(driver: Path, tmp_path: Path) -> None:
-    assert [item["index"] for item in look(driver, tmp_path, lost=0)[2]] == [1]
-    note, _, facts, _, _ = look(driver, tmp_path, mig=1)
-    assert [item["index"] for item in facts] == [0]
-    assert "MIG mode" in note
-
-
-def test_a_driver_that_does_not_answer_is_a_machine_without_gpus(driver: Path, tmp_path: Path) -> None:
-    note, version, facts, busy, files = look(driver, tmp_path, init=9)
-    assert "does not answer" in note
-    assert (version, facts, busy, files) == (None, [], {}, [])
 
 
 @pytest.fixture
@@ -120,13 +40,13 @@ def test_no_driver_is_normal() -> None:
 
 
 def test_the_agent_meters_busy_gpus_and_tells_when_one_is_lost(
-    far: FarSide, joined: Callable[..., AgentProcess], driver: Path, tmp_path: Path, device_file: Path
+    far: FarSide, joined: Callable[..., AgentProcess], driver: FakeDriver, device_file: Path
 ) -> None:
-    steering = tmp_path / "steering"
-    steering.write_text("driver 570.1\ncount 2\nbusy 50\n")
-    agent = joined().start(**environment(driver, steering))
+    driver.say("*.busy 50")
+    agent = joined().start(**driver.environment)
     far.wait(lambda: far.inventories)
     assert [gpu.index for gpu in far.inventories[0].gpus] == [0, 1]
+    assert (far.inventories[0].driver_version, far.inventories[0].cuda_version) == ("570.124.06", "12.8")
     uuid = far.inventories[0].gpus[1].uuid
     attempt_id = far.want("echo $CUDA_VISIBLE_DEVICES; ls /dev/nvidia*; sleep 2.2", gpu_uuids=[uuid])
     far.exit_of(attempt_id)
@@ -139,9 +59,9 @@ def test_the_agent_meters_busy_gpus_and_tells_when_one_is_lost(
     assert far.exit_of(other).reason is Reason.FAILED_PROVIDER_LOST
     assert "/dev/nvidia190" in far.exit_of(other).detail
     agent.kill()
-    steering.write_text("driver 570.1\ncount 2\nlost 0\n")
+    driver.say("0.lost 1")
     declared = len(far.inventories)
-    agent.start(**environment(driver, steering))
+    agent.start(**driver.environment)
     far.wait(lambda: len(far.inventories) > declared)
     assert [gpu.index for gpu in far.inventories[-1].gpus] == [1]
 
