@@ -1,39 +1,22 @@
 """Private engines and one control plane for the tests of a file; each test gets a market of its own on it."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from functools import partial
 
 import pytest
-from plane import ControlPlane, Engine
+from engines import Engine, started
+from plane import ControlPlane
 from scene import Scene
 from soak_size import write_figures
-from sqlalchemy import text
 
-from infra import migrations
-from infra.database import Database
 from infra.embedded.ports import free_port
-from infra.embedded.postgres import Postgres
 from infra.embedded.valkey import Valkey
 
 
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     folder = tmp_path_factory.mktemp("plane")
-    with ExitStack() as ends:
-
-        def engine(name: str, server: Postgres | Valkey) -> Engine:
-            made = Engine(server, folder / f"{name}.log")
-            made.start()
-            ends.callback(made.stop)
-            return made
-
-        database = engine("postgres", Postgres(folder / "postgres", free_port()))
-        broker, cache = (engine(name, Valkey(folder / name, free_port())) for name in ("broker", "cache"))
-        _migrate(database.url)
-        plane = ControlPlane(folder, database, broker, cache)
-        ends.callback(plane.close)
-        plane.start()
+    with started(folder, Engine(Valkey(folder / "broker", free_port()), folder / "broker.log")) as plane:
         yield plane
 
 
@@ -51,11 +34,3 @@ def scene(plane: ControlPlane, request: pytest.FixtureRequest) -> Iterator[Calla
     plane.calm()
     for one in made:
         one.close()
-
-
-def _migrate(url: str) -> None:
-    database = Database(url)
-    with database.engine.begin() as connection:
-        connection.execute(text("CREATE EXTENSION IF NOT EXISTS btree_gist"))
-        migrations.upgrade(connection)
-    database.dispose()

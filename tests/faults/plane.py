@@ -9,14 +9,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import httpx
 from forks import Fork, Nursery
 from soak_size import SOAK
 
 from infra.embedded.ports import free_port
-from infra.embedded.server import Server, start
+from infra.embedded.server import start
 from infra.secrets import SecretBox
 from market.failpoints import LOG_VARIABLE, VARIABLE
 
@@ -26,37 +26,15 @@ LOOK_SECONDS = 0.1 if SOAK else 0.02
 READY_SECONDS, STOP_SECONDS = 60.0, 30.0
 
 
-class Engine:
-    """A server that a test may kill, on a folder and port that stay the same."""
+class Killable(Protocol):
+    """A server that a test may kill, on a place that stays the same."""
 
-    def __init__(self, server: Server, log: Path) -> None:
-        self._server, self._log = server, log
-        self.url = ""
-        self._process: subprocess.Popen[bytes] | None = None
+    url: str
 
     def start(self) -> None:
         """Returns once it answers."""
-        self._server.prepare()
-        self.url = self._server.url()
-        with self._log.open("ab") as output:
-            self._process = start(self._server.argv(), self._server.env(), output)
-        until(self._answers, READY_SECONDS, f"a server that answers; see {self._log}")
 
-    def kill(self) -> None:
-        """kill -9; the server's children are seen to be gone, too."""
-        self._end(signal.SIGKILL)
-
-    def stop(self) -> None:
-        self._end(self._server.stop_signal)
-
-    def _answers(self) -> bool:
-        assert self._process is not None and self._process.poll() is None, self._log.read_text()[-2000:]
-        return self._server.probe().ask()
-
-    def _end(self, number: int) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(number)
-            self._process.wait(STOP_SECONDS)
+    def kill(self) -> None: ...
 
 
 class Part:
@@ -119,9 +97,9 @@ class Part:
 
 
 class ControlPlane:
-    """The five processes of a market. database, broker and cache are engines of its own."""
+    """The five processes of a market. database, broker and cache are servers of its own."""
 
-    def __init__(self, folder: Path, database: Engine, broker: Engine, cache: Engine, **settings: str) -> None:
+    def __init__(self, folder: Path, database: Killable, broker: Killable, cache: Killable, **settings: str) -> None:
         self.database, self.broker, self.cache = database, broker, cache
         self.folder = folder
         self.bind = f"127.0.0.1:{free_port()}"

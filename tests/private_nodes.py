@@ -86,9 +86,10 @@ class PrivateRabbitMQ:
             )
         until(self._serving, f"RabbitMQ serves (see {self._folder})", START_SECONDS)
 
-    def settle(self) -> None:
+    def settle(self, *queues: str) -> None:
         """RabbitMQ 3.10 writes the name of a new quorum queue a second later: killed before, it forgets the queue."""
-        until(lambda: all(name in self._known() for name in (b"usage.billing", b"usage.parked")), "it knows its queues")
+        names = [name.encode() for name in ("usage.billing", "usage.parked", *queues)]
+        until(lambda: all(name in self._known() for name in names), "it knows its queues")
 
     def _known(self) -> bytes:
         return b"".join(path.read_bytes() for path in self._folder.glob("data/*/quorum/*/names.dets"))
