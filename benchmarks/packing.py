@@ -1,50 +1,40 @@
 """How much of a cluster's GPUs packing allocates on real traces, judged by a program that is not ours.
 
-The judge (GRIDBAY_JUDGE, ../shared/judge without it; its README says what it is) replays each trace it has data for
-against the market's packing and its own FGD, at 100 and 130 % of the cluster's GPUs asked for. It keeps its own
-books: an impossible placement, or a refusal while there is room, ends the run. Needs numpy alone.
+The judge (benchmarks/judge.py) replays each trace it has data for against the market's packing and its own FGD, at
+100 and 130 % of the cluster's GPUs asked for.
 """
 
 import argparse
-import importlib.util
 import json
-import os
 import statistics
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
+from benchmarks.judge import DATA, DEFAULT, Run, load, replay, traces
 from benchmarks.trace_policy import Policy
 
-JUDGE = Path(__file__).parents[2] / "shared" / "judge"
 SEEDS, QUICK_SEEDS = range(42, 52), range(42, 44)
-DEFAULT = "default"
 MARKS = ("alloc@100", "alloc@130")
 TARGET = 96.0
 BELOW_FGD_MAX = 0.1
-
-Run = dict[str, Any]
 
 
 def main() -> int:
     """Print a row per trace and one JSON line. Returns 1 where a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, help="folder with openb_*.csv (the judge's own without it)")
+    parser.add_argument("--data", type=Path, default=DATA, help="folder with openb_*.csv (the judge's own without it)")
     parser.add_argument("--traces", help="comma list (all in the folder without it)")
     parser.add_argument("--quick", action="store_true", help="two seeds")
     options = parser.parse_args()
-    folder = Path(os.environ.get("GRIDBAY_JUDGE", JUDGE))
-    judge, data = _load(folder / "gpu_trace_replay.py"), options.data or folder / "data"
-    traces = options.traces.split(",") if options.traces else _traces(data)
+    judge, data = load(), options.data
+    chosen = options.traces.split(",") if options.traces else traces(data)
     seeds = QUICK_SEEDS if options.quick else SEEDS
     print(f"GPU allocation % once 100 / 130 % is asked for, seeds {seeds[0]}-{seeds[-1]} (spread over them)")
     print(f"{'trace':<14}{'gridbay':>15}{'spread':>8}{'judge FGD':>15}{'spread':>8}{'decisions/s':>13}{'FGD':>8}")
     kept, allocation, ratio = True, {}, None
-    for trace in traces:
-        ours = [_replay(judge, data, trace, Policy, seed) for seed in seeds]
-        theirs = [_replay(judge, data, trace, judge.FGD, seed) for seed in seeds]
+    for trace in chosen:
+        ours = [replay(judge, Policy, seed, trace, data=data) for seed in seeds]
+        theirs = [replay(judge, judge.FGD, seed, trace, data=data) for seed in seeds]
         print(f"{trace:<14}{_cells(ours)}{_cells(theirs)}{_mean(ours, 'decisions_per_s'):>13,.0f}", end="")
         print(f"{_mean(theirs, 'decisions_per_s'):>8,.0f}", flush=True)
         kept &= all(_mean(ours, mark) >= _mean(theirs, mark) - BELOW_FGD_MAX for mark in MARKS)
@@ -56,28 +46,6 @@ def main() -> int:
     answer = {"name": "packing", "ratio": ratio, "target": TARGET, "allocation": figure}
     print(json.dumps({**answer, "traces": allocation, "kept": kept}))
     return 0 if kept else 1
-
-
-def _load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("gpu_trace_replay", path)
-    if spec is None or spec.loader is None or not path.exists():
-        raise SystemExit(f"no judge at {path}: name its folder in GRIDBAY_JUDGE")
-    judge = importlib.util.module_from_spec(spec)
-    # Its dataclasses look themselves up there.
-    sys.modules[spec.name] = judge
-    spec.loader.exec_module(judge)
-    return judge
-
-
-def _traces(data: Path) -> list[str]:
-    return sorted(path.stem.removeprefix("openb_pod_list_") for path in data.glob("openb_pod_list_*.csv"))
-
-
-def _replay(judge: ModuleType, data: Path, trace: str, policy: Callable[[], object], seed: int) -> Run:
-    nodes = judge.load_nodes(data / "openb_node_list_gpu_node.csv")
-    pods = judge.load_pods(data / f"openb_pod_list_{trace}.csv", nodes.model_names)
-    found: Run = judge.run_inflate(nodes, pods, policy(), seed)
-    return found
 
 
 def _mean(runs: list[Run], figure: str) -> float:
