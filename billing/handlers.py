@@ -11,14 +11,17 @@ from billing.settling import wallets
 from infra.outbox import subscribe, subscribe_many
 from market.messages import AttemptEnded, AttemptPlaced, JobEnded, JobRequeued, WalletChanged
 
+BIND_PATIENCE, BILL_PATIENCE = 0.1, 0.4
+"""Seconds. Nobody waits for either, and of many at once each costs a fraction; a lease is bound before it is billed."""
 
-@subscribe_many(AttemptPlaced, "billing.bind_window")
+
+@subscribe_many(AttemptPlaced, "billing.bind_window", patience_seconds=BIND_PATIENCE)
 def attempts_placed(session: Session, messages: Sequence[AttemptPlaced], now: datetime) -> Collection[AttemptPlaced]:
     """The hold that waited for each attempt becomes its lease's first window."""
     return leases.bind_many(session, messages, now)
 
 
-@subscribe_many(AttemptEnded, "billing.capture")
+@subscribe_many(AttemptEnded, "billing.capture", patience_seconds=BILL_PATIENCE)
 def attempts_ended(session: Session, messages: Sequence[AttemptEnded], now: datetime) -> Collection[AttemptEnded]:
     """Each lease is billed to its end, at once if its readings are complete."""
     return leases.end_many(session, messages, now)
@@ -36,7 +39,7 @@ def job_requeued(session: Session, message: JobRequeued, now: datetime) -> None:
     )
 
 
-@subscribe_many(JobEnded, "billing.release_ended")
+@subscribe_many(JobEnded, "billing.release_ended", patience_seconds=BILL_PATIENCE)
 def jobs_ended(session: Session, messages: Sequence[JobEnded], now: datetime) -> Collection[JobEnded]:
     """What waits for an attempt that never comes is given back."""
     waiting = funding.end_jobs(session, {message.job_id: message.attempts_placed for message in messages}, now)

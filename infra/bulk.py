@@ -6,23 +6,25 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Table, TextClause, inspect, text
+from sqlalchemy import Table, inspect
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
 from infra.database import Base
+from infra.writing import Write, write
 
 
 def insert_rows(session: Session, into: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows of plain values (times, words and texts of the column's own type), all with the same columns.
 
-    Columns that are left out take the model's plain defaults, or the database's. Raises IntegrityError for all of them.
+    Columns that are left out take the model's plain defaults, or the database's. They go with what else is written,
+    before the next read or the commit (infra/writing.py): IntegrityError, for all of them, comes then.
     """
     if not rows:
         return
-    statement, defaults = _insertion(into, tuple(rows[0]))
+    steps, defaults = _insertion(into, tuple(rows[0]))
     document = json.dumps([{**defaults, **row} for row in rows] if defaults else list(rows), default=_plain)
-    session.execute(statement, {"rows": document})
+    write(session, Write(frozenset({into.__tablename__}), steps, {"rows{n}": document}))
 
 
 def write_changes(session: Session) -> None:
@@ -36,10 +38,11 @@ def write_changes(session: Session) -> None:
         if columns:
             changed.setdefault((type(row), columns), []).append(row)
     for (table, columns), rows in changed.items():
-        statement, keys = _update(table, columns)
+        steps, keys = _update(table, columns)
         document = [{name: getattr(row, name) for name in (*keys, *columns)} for row in rows]
-        with session.no_autoflush:
-            session.execute(statement, {"rows": json.dumps(document, default=_plain)})
+        write(
+            session, Write(frozenset({table.__tablename__}), steps, {"rows{n}": json.dumps(document, default=_plain)})
+        )
         for row in rows:
             for name in columns:
                 set_committed_value(row, name, getattr(row, name))
@@ -51,7 +54,7 @@ def values_of(row: Base) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=256)
-def _insertion(into: type[Base], given: tuple[str, ...]) -> tuple[TextClause, dict[str, Any]]:
+def _insertion(into: type[Base], given: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
     table = into.__table__
     assert isinstance(table, Table)
     defaults = {
@@ -60,20 +63,20 @@ def _insertion(into: type[Base], given: tuple[str, ...]) -> tuple[TextClause, di
         if column.name not in given and column.default is not None and column.default.is_scalar
     }
     columns = ", ".join(f'"{name}"' for name in (*given, *defaults))
-    given_rows = f"json_populate_recordset(NULL::{table.name}, cast(:rows AS json))"
+    given_rows = f"json_populate_recordset(NULL::{table.name}, cast(:rows{{n}} AS json))"
     # Every name in it is the model's own.
-    return text(f"INSERT INTO {table.name} ({columns}) SELECT {columns} FROM {given_rows}"), defaults  # noqa: S608
+    return f"inserted{{n}} AS (INSERT INTO {table.name} ({columns}) SELECT {columns} FROM {given_rows})", defaults  # noqa: S608
 
 
 @lru_cache(maxsize=256)
-def _update(of: type[Base], columns: tuple[str, ...]) -> tuple[TextClause, tuple[str, ...]]:
+def _update(of: type[Base], columns: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
     keys = tuple(column.name for column in of.__mapper__.primary_key)
     name = of.__tablename__
     values = ", ".join(f'"{column}" = given."{column}"' for column in columns)
     same = " AND ".join(f'{name}."{key}" = given."{key}"' for key in keys)
-    given_rows = f"json_populate_recordset(NULL::{name}, cast(:rows AS json)) AS given"
+    given_rows = f"json_populate_recordset(NULL::{name}, cast(:rows{{n}} AS json)) AS given"
     # Every name in it is the model's own.
-    return text(f"UPDATE {name} SET {values} FROM {given_rows} WHERE {same}"), keys  # noqa: S608
+    return f"updated{{n}} AS (UPDATE {name} SET {values} FROM {given_rows} WHERE {same})", keys  # noqa: S608
 
 
 def _plain(value: object) -> str:

@@ -2,38 +2,39 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from infra.logging import current_trace
 from infra.outbox.subscriptions import subscribers
+from infra.outbox.tables import Delivery, OutboxMessage
+from infra.writing import Write, write
 from market.messages import Message
 
 OUTBOX_CHANNEL = "gridbay_outbox"
 WAKE_CHANNEL = "gridbay_wake"
+_TABLES = frozenset({OutboxMessage.__tablename__, Delivery.__tablename__})
 
-# Identities are drawn in the order of the given rows. The last part notifies the relay once, if anybody is to hear.
-_PUBLISH = text(
-    """
-    WITH message AS (
+# Identities are drawn in the order of the given rows. The last part notifies the relay once, if anybody is to hear it
+# at once; what has patience is found by the relay's sweep.
+_STEPS = """
+    message{n} AS (
         INSERT INTO outbox_messages (kind, body)
         SELECT kind, cast(body AS jsonb)
-        FROM unnest(cast(:kinds AS text[]), cast(:bodies AS text[])) WITH ORDINALITY AS given(kind, body, place)
+        FROM unnest(cast(:kinds{n} AS text[]), cast(:bodies{n} AS text[])) WITH ORDINALITY AS given(kind, body, place)
         ORDER BY place
         RETURNING id, kind
-    ), delivery AS (
-        INSERT INTO outbox_deliveries (message_id, subscriber, attempts)
-        SELECT message.id, subscription.subscriber, 0
-        FROM message
-        JOIN unnest(cast(:heard_kinds AS text[]), cast(:subscribers AS text[])) AS subscription(kind, subscriber)
-            ON subscription.kind = message.kind
-        RETURNING 1
+    ), delivery{n} AS (
+        INSERT INTO outbox_deliveries (message_id, subscriber, attempts, due_at)
+        SELECT message.id, subscription.subscriber, 0, now() + subscription.patience * interval '1 second'
+        FROM message{n} AS message
+        JOIN unnest(cast(:heard_kinds{n} AS text[]), cast(:subscribers{n} AS text[]), cast(:patiences{n} AS float[]))
+            AS subscription(kind, subscriber, patience) ON subscription.kind = message.kind
+        RETURNING due_at
     )
-    SELECT pg_notify(:channel, '') WHERE EXISTS (SELECT FROM delivery)
-    UNION ALL SELECT pg_notify(:wake_channel, task) FROM unnest(cast(:tasks AS text[])) AS task
-    """
-)
-_WAKE = text("SELECT pg_notify(:channel, :task)")
+"""
+_NOTIFY = f"SELECT pg_notify('{OUTBOX_CHANNEL}', '') WHERE EXISTS (SELECT FROM delivery{{n}} WHERE due_at <= now())"  # noqa: S608 - made of constants
+_WISH = "wish{n} AS (SELECT cast(:task{n} AS text) AS task)"
+_WAKE = f"SELECT pg_notify('{WAKE_CHANNEL}', task) FROM wish{{n}}"  # noqa: S608 - made of constants
 
 
 def publish(session: Session, *messages: Message, wakes: Sequence[str] = ()) -> None:
@@ -41,27 +42,25 @@ def publish(session: Session, *messages: Message, wakes: Sequence[str] = ()) -> 
 
     wakes: tasks to `wake` in the same breath.
     """
+    for task in wakes:
+        wake(session, task)
     if not messages:
-        for task in wakes:
-            wake(session, task)
         return
     kinds = [type(message).__name__ for message in messages]
-    heard = [(kind, subscriber) for kind in sorted(set(kinds)) for subscriber in subscribers(kind)]
+    heard = [(kind, *subscription) for kind in sorted(set(kinds)) for subscription in subscribers(kind).items()]
     values = {
-        "kinds": kinds,
-        "bodies": [_body(message) for message in messages],
-        "heard_kinds": [kind for kind, _ in heard],
-        "subscribers": [subscriber for _, subscriber in heard],
-        "channel": OUTBOX_CHANNEL,
-        "wake_channel": WAKE_CHANNEL,
-        "tasks": list(wakes),
+        "kinds{n}": kinds,
+        "bodies{n}": [_body(message) for message in messages],
+        "heard_kinds{n}": [kind for kind, _, _ in heard],
+        "subscribers{n}": [subscriber for _, subscriber, _ in heard],
+        "patiences{n}": [patience for _, _, patience in heard],
     }
-    session.execute(_PUBLISH, values)
+    write(session, Write(_TABLES, _STEPS, values, _NOTIFY))
 
 
 def wake(session: Session, task: str) -> None:
     """Ask for a level-triggered task (it reads the truth itself) at the commit; many wishes become one run."""
-    session.execute(_WAKE, {"channel": WAKE_CHANNEL, "task": task})
+    write(session, Write(frozenset(), _WISH, {"task{n}": task}, _WAKE))
 
 
 def _body(message: Message) -> str:

@@ -1,6 +1,7 @@
 """The relay: carries due deliveries and wake-ups from the database to the broker, as its own process.
 
-It listens for the commit and sweeps every second besides, so that nothing rests on a notification.
+It listens for the commit and sweeps a few times a second besides: for what has patience, and so that nothing rests on
+a notification.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,7 +20,8 @@ from market.clock import Clock
 from market.failpoints import failpoint
 
 log = structlog.get_logger(__name__)
-SWEEP_SECONDS = 1.0
+SWEEP_SECONDS = 0.25
+RETRY_SECONDS = 1.0
 NOTIFIES_MAX = 1000
 
 SendDue = Callable[[str, list[int]], None]
@@ -40,7 +42,7 @@ class Relay:
                 self._listen(stop)
             except (psycopg.Error, OSError) as error:
                 log.warning("relay_interrupted", error=str(error).strip())
-                stop.wait(SWEEP_SECONDS)
+                stop.wait(RETRY_SECONDS)
 
     def sweep(self) -> int:
         """Send everything that is due, once; returns how many deliveries went out."""
@@ -61,10 +63,12 @@ class Relay:
         with _connection(self._database) as connection:
             connection.execute(f"LISTEN {OUTBOX_CHANNEL}")
             connection.execute(f"LISTEN {WAKE_CHANNEL}")
+            self._guarded(self.sweep)
             while not stop.is_set():
-                self._guarded(self.sweep)
+                # A wake-up is what somebody waits for; it goes before the deliveries of the same commit.
                 for task in _wakes(connection):
                     self._guarded(partial(self._send_wake, task))
+                self._guarded(self.sweep)
 
     def _guarded(self, send: Callable[[], object]) -> None:
         """A broker that refuses costs a resend later: every delivery has its row, every wake-up its beat."""

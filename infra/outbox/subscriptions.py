@@ -1,6 +1,7 @@
 """Who wants to hear what. Contexts register their handlers when their module is imported."""
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -11,7 +12,16 @@ Body = TypeVar("Body")
 Handler = Callable[[Session, Sequence[Any], datetime], Collection[Any]]
 """Handles a set of messages of one kind and returns those whose turn has not come; they are handed over again."""
 
-_handlers: dict[str, dict[str, Handler]] = {}
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """patience_seconds: how long its deliveries may gather before they go, so that many cost one transaction."""
+
+    handler: Handler
+    patience_seconds: float
+
+
+_subscriptions: dict[str, dict[str, Subscription]] = {}
 
 
 class NotReady(Exception):
@@ -34,30 +44,33 @@ def subscribe(
 
 
 def subscribe_many(
-    message: type[Body], name: str
+    message: type[Body], name: str, *, patience_seconds: float = 0.0
 ) -> Callable[
     [Callable[[Session, Sequence[Body], datetime], Collection[Body]]],
     Callable[[Session, Sequence[Body], datetime], Collection[Body]],
 ]:
-    """Register a handler of sets: `handler(session, messages, now)` returns the messages whose turn has not come."""
+    """Register a handler of sets: `handler(session, messages, now)` returns the messages whose turn has not come.
+
+    Who is not waited for by anybody has some patience: placing and answering go first.
+    """
 
     def register(
         handler: Callable[[Session, Sequence[Body], datetime], Collection[Body]],
     ) -> Callable[[Session, Sequence[Body], datetime], Collection[Body]]:
-        _handlers.setdefault(message.__name__, {})[name] = handler
+        _subscriptions.setdefault(message.__name__, {})[name] = Subscription(handler, patience_seconds)
         return handler
 
     return register
 
 
-def subscribers(kind: str) -> list[str]:
-    """The names of the subscribers of that kind of message."""
-    return sorted(_handlers.get(kind, ()))
+def subscribers(kind: str) -> dict[str, float]:
+    """The subscribers of that kind of message by name, each with its patience in seconds."""
+    return {name: found.patience_seconds for name, found in sorted(_subscriptions.get(kind, {}).items())}
 
 
 def handler(kind: str, subscriber: str) -> Handler:
     """The handler of that name. Raises KeyError when this process does not have it."""
-    return _handlers[kind][subscriber]
+    return _subscriptions[kind][subscriber].handler
 
 
 def bind_message(message: object) -> None:

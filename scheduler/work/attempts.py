@@ -64,7 +64,9 @@ def _take(session: Session, endings: Endings, work: Work, status: AttemptStatus,
         _started(session, job, attempt, now)
     reason = believed(status.reason, status.exit_code, attempt.stop_reason, spent=is_spent(job, lease))
     end = attempt_state(reason)
-    endings.attempt(work, reason, state=end, ended_at=now, exit_code=status.exit_code, detail=status.detail)
+    endings.attempt(
+        work, reason, state=end, ended_at=now, exit_code=status.exit_code, detail=status.detail, by_its_node=True
+    )
 
 
 def _started(session: Session, job: Job, attempt: Attempt, now: datetime) -> None:

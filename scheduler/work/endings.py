@@ -30,6 +30,7 @@ class Endings:
         self._session, self._now = session, now
         self._released: list[Lease] = []
         self._nodes: set[str] = set()
+        self._unaware: set[str] = set()
         self._messages: list[Message] = []
 
     def attempt(
@@ -41,9 +42,10 @@ class Endings:
         ended_at: datetime,
         exit_code: int | None = None,
         detail: str = "",
+        by_its_node: bool = False,
     ) -> None:
         """End an attempt, and move its job on if it is the job's newest. A lost attempt's lease stays held: its node
-        may still be computing."""
+        may still be computing. by_its_node: the node said so itself and need not be woken to hear it."""
         job, attempt, lease = work
         ended_at = max(lease.granted_at, min(ended_at, lease.held_until))
         attempt.state = advance(attempt.state, state)
@@ -52,6 +54,8 @@ class Endings:
         attempt.ended_at = ended_at
         job.used_ms += milliseconds_between(lease.granted_at, ended_at)
         self._nodes.add(attempt.node_id)
+        if not by_its_node:
+            self._unaware.add(attempt.node_id)
         if state is not AttemptState.LOST:
             self._released.append(lease)
         self._messages.append(
@@ -90,16 +94,20 @@ class Endings:
     def release(self, lease: Lease) -> None:
         """Give back what the lease of an attempt that ended before still holds."""
         self._nodes.add(lease.node_id)
+        self._unaware.add(lease.node_id)
         self._released.append(lease)
 
     def close(self) -> None:
         """Release the leases, tell the agents, publish the messages, and have the next round see what is free."""
-        if self._nodes:
-            nodes = leases.lock_nodes(self._session, self._nodes)
-            leases.release(self._session, nodes, self._released, self._now)
-            leases.desired_changed(self._session, nodes.values())
-        write_changes(self._session)
-        publish(self._session, *self._messages, wakes=[PLACE] if self._nodes and _somebody_waits(self._session) else [])
+        # What is read here rests on nothing that is written here: all of it goes in one statement.
+        with self._session.no_autoflush:
+            if self._nodes:
+                nodes = leases.lock_nodes(self._session, self._nodes)
+                leases.release(self._session, nodes, self._released, self._now)
+                leases.desired_changed(self._session, [nodes[node_id] for node_id in self._unaware])
+            wakes = [PLACE] if self._nodes and _somebody_waits(self._session) else []
+            write_changes(self._session)
+            publish(self._session, *self._messages, wakes=wakes)
 
     def move_on(self, job: Job, attempt: Attempt) -> None:
         """Take a job whose newest attempt has ended to where that leads: its end, or another attempt."""

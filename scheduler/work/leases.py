@@ -8,11 +8,12 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from infra.bulk import insert_rows, write_changes
 from infra.wakeups import after_commit
+from infra.writing import Write, write
 from market.resources import Unit
 from scheduler.tables import Lease, LeaseGpu, Node
 from scheduler.tables.leases import WHOLE_GPU_TEXT
@@ -35,6 +36,12 @@ class Grant:
     price_microusd_per_unit_hour: int
     simulated: bool
     held_until: datetime
+
+
+_FREE = """freed{n} AS (
+    UPDATE lease_gpus SET released_at = cast(:freed_at{n} AS timestamptz)
+    WHERE lease_id = ANY(cast(:leases{n} AS text[])) AND released_at IS NULL
+)"""
 
 
 def lock_nodes(session: Session, node_ids: Collection[str]) -> dict[str, Node]:
@@ -87,18 +94,16 @@ def release(session: Session, nodes: dict[str, Node], leases: Iterable[Lease], n
         return
     for lease in held:
         lease.released_at = now
-    write_changes(session)
-    session.execute(
-        update(LeaseGpu)
-        .where(LeaseGpu.lease_id.in_([lease.id for lease in held]), LeaseGpu.released_at.is_(None))
-        .values(released_at=now)
-        .execution_options(synchronize_session=False)
-    )
-    recount(session, nodes)
+    ids = [lease.id for lease in held]
+    write(session, Write(frozenset({LeaseGpu.__tablename__}), _FREE, {"freed_at{n}": now, "leases{n}": ids}))
+    recount(session, nodes, released=ids)
 
 
-def recount(session: Session, nodes: dict[str, Node]) -> None:
-    """Set the free counters of locked nodes to what their leases leave (never below zero, if the node shrank)."""
+def recount(session: Session, nodes: dict[str, Node], *, released: Sequence[str] = ()) -> None:
+    """Set the free counters of locked nodes to what their leases leave (never below zero, if the node shrank).
+
+    released: leases that this transaction gives back, whether that is written yet or not.
+    """
     used = {
         row.node_id: row
         for row in session.execute(
@@ -108,7 +113,7 @@ def recount(session: Session, nodes: dict[str, Node]) -> None:
                 func.sum(Lease.memory_bytes).label("memory"),
                 func.sum(Lease.disk_bytes).label("disk"),
             )
-            .where(Lease.node_id.in_(nodes), Lease.released_at.is_(None))
+            .where(Lease.node_id.in_(nodes), Lease.released_at.is_(None), Lease.id.not_in(released))
             .group_by(Lease.node_id)
         )
     }

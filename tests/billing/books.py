@@ -12,7 +12,8 @@ from billing.charging import capture, funding, renewals
 from billing.charging.funding import FundedWindow, JobTerms
 from billing.ledger import audit, balances
 from billing.metering import leases, usage
-from billing.metering.usage import MergeResult, SignedReport
+from billing.metering.parcels import SignedReport
+from billing.metering.usage import MergeResult
 from billing.treasury import deposits
 from billing.treasury.arrivals import Arrival
 from billing.treasury.custody import Custody
@@ -64,7 +65,7 @@ class Books:
 
     @staticmethod
     def manual_clock() -> ManualClock:
-        return ManualClock(datetime(2026, 11, 21, 12, 0, tzinfo=UTC))
+        return ManualClock(datetime(2036, 11, 21, 12, 0, tzinfo=UTC))
 
     @property
     def now(self) -> datetime:

@@ -10,6 +10,7 @@ from sqlalchemy import RootTransaction
 from sqlalchemy.orm import Session
 
 from infra.database import Database
+from infra.writing import WritingSession
 from market.clock import ManualClock
 
 # The local chain of the chain's own tests.
@@ -32,7 +33,7 @@ def fresh_books(database: Database) -> Iterator[Callable[[], Books]]:
         if transactions:
             transactions.pop().rollback()
         transactions.append(connection.begin())
-        session = Session(connection, join_transaction_mode="create_savepoint", expire_on_commit=False)
+        session = WritingSession(connection, join_transaction_mode="create_savepoint", expire_on_commit=False)
         return Books(session, Books.manual_clock())
 
     yield start

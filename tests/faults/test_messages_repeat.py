@@ -198,7 +198,7 @@ def _poisoned() -> Iterator[None]:
     def fail(*_: object) -> None:
         raise ValueError("poison")
 
-    handlers = subscriptions._handlers[JobEnded.__name__]
+    handlers = subscriptions._subscriptions[JobEnded.__name__]
     sound, handlers["billing.release_ended"] = handlers["billing.release_ended"], fail
     try:
         yield

@@ -27,7 +27,7 @@ class Heard:
 
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Heard]:
-    monkeypatch.setattr(subscriptions, "_handlers", {})
+    monkeypatch.setattr(subscriptions, "_subscriptions", {})
     result = Heard()
 
     @subscribe(EpochClosed, "test.listen")

@@ -15,7 +15,7 @@ from market.states import AttemptState, JobState, Reason
 from scheduler.tables import Attempt, Gpu, Job, Lease, LeaseGpu, Node, NodeState, Pool, Provider, SupplyInterval
 from scheduler.tables.leases import WHOLE_GPU
 
-NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+NOON = datetime(2036, 11, 21, 12, 0, tzinfo=UTC)
 FINAL = {JobState.SUCCEEDED: AttemptState.SUCCEEDED, JobState.FAILED: AttemptState.FAILED}
 
 

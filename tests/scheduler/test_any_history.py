@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from market_world import LIMITS, ORGANIZATION, World
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from infra.database import Database
+from infra.writing import WritingSession
 from market.clock import ManualClock
 from market.messages import AttemptEnded, AttemptPlaced, FundingRefused, JobEnded, JobFunded, JobRequeued
 from market.states import JOB_TRANSITIONS, JobState, Reason
@@ -19,7 +19,7 @@ from scheduler import handlers
 from scheduler.tables import Attempt, Gpu, Job, Lease, LeaseGpu, Node
 from scheduler.work import jobs
 
-START = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+START = datetime(2036, 11, 21, 12, 0, tzinfo=UTC)
 CLAIMS = st.sampled_from(
     [Reason.SUCCEEDED, Reason.FAILED_EXIT_CODE, Reason.STOPPED_BY_USER, Reason.STOPPED_LEASE_EXPIRED, None]
 )
@@ -34,7 +34,7 @@ class AnyHistory(RuleBasedStateMachine):
         super().__init__()
         self.connection = self.database.engine.connect()
         self.outer = self.connection.begin()
-        session = Session(self.connection, join_transaction_mode="create_savepoint", expire_on_commit=False)
+        session = WritingSession(self.connection, join_transaction_mode="create_savepoint", expire_on_commit=False)
         self.world = World(session, ManualClock(START))
         self.nodes = [self.world.node(["NVIDIA H100"] * 2) for _ in range(2)]
         self.states: dict[str, JobState] = {}

@@ -20,7 +20,7 @@ from scheduler.work import desired, jobs, leases
 from scheduler.work.locked import lock_attempts
 
 H100 = "NVIDIA H100"
-NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+NOON = datetime(2036, 11, 21, 12, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 
 
