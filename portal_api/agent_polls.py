@@ -56,7 +56,7 @@ class PollBatches:
             desires = desired.desired_state(session, {poll.node_id for poll in polls}, now)
             news = [desires.get(poll.node_id) if _hears(poll, desires) else None for poll in polls]
             told = {poll.node_id for poll, desire in zip(polls, news, strict=True) if desire is not None}
-            durable = usage.durable_through(session, told)
+            durable = usage.durable_through(session, told, now)
         return [_outcome(poll, desires, desire, durable) for poll, desire in zip(polls, news, strict=True)]
 
 

@@ -1,4 +1,4 @@
-"""Agents' reports: the signature is checked, statuses join one transaction, readings go to the usage bus as signed."""
+"""Agents' reports: the signature is checked, statuses join one transaction, readings go to the usage bus in parcels."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class ForgedReport(Forbidden):
 
 @dataclass(frozen=True, slots=True)
 class CheckedReport:
-    """A report whose signature was checked. usage: the signed bytes, if there are readings in it."""
+    """A report whose signature was checked. usage: its readings, if there are any."""
 
     node_id: str
     statuses: list[AttemptStatus]
@@ -47,7 +47,7 @@ class ReportBatches:
         now = self._base.clock.now()
         with self._base.database.transaction() as session:
             accepted = attempts.report_many(session, [(report.node_id, report.statuses) for report in reports], now)
-            durable = usage.durable_through(session, {report.node_id for report in reports})
+            durable = usage.durable_through(session, {report.node_id for report in reports}, now)
             failpoint("api.reports.before_commit")
         failpoint("api.reports.after_commit")
         refused = self._publish([report.usage for report in reports if report.usage is not None])

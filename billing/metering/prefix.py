@@ -3,28 +3,44 @@
 Readings arrive in any order, some twice, some never; only what follows from the first one without a gap counts.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum, auto
+from typing import Protocol
 
 from market.readings import GENESIS
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A stored reading, as far as the chain needs it."""
+class Fit(Enum):
+    """What a chain of readings is to a prefix. BROKEN: it must make room for the one that continues."""
 
-    sequence: int
-    run_ms: int
-    final: bool
-    previous_hash: str
-    hash: str
-    received_at: datetime
+    NEXT = auto()
+    LATER = auto()
+    BROKEN = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The end of a prefix. received_at: when the latest of its readings arrived; final: nothing may follow."""
+class Chain(Protocol):
+    """A reading, or several that follow each other unbroken. run_ms: the most of them; hash, final: of the last."""
+
+    @property
+    def first(self) -> int: ...
+    @property
+    def last(self) -> int: ...
+    @property
+    def previous_hash(self) -> str: ...
+    @property
+    def hash(self) -> str: ...
+    @property
+    def run_ms(self) -> int: ...
+    @property
+    def final(self) -> bool: ...
+    @property
+    def received_at(self) -> datetime: ...
+
+
+@dataclass(slots=True)
+class Prefix:
+    """Where a prefix ends. received_at: when the latest that it was extended by arrived; final: nothing may follow."""
 
     sequence: int = 0
     run_ms: int = 0
@@ -32,31 +48,15 @@ class Head:
     received_at: datetime | None = None
     final: bool = False
 
-
-@dataclass(frozen=True, slots=True)
-class Advanced:
-    """broken: the sequence of a reading that does not continue the chain and must make room for the one that does."""
-
-    head: Head
-    broken: int | None = None
-
-
-def advance(head: Head, later: Iterable[Stored]) -> Advanced:
-    """Extend the prefix by stored readings with higher sequences, in ascending order, up to the first gap or break.
-
-    Counters never run backwards: a lower one leaves the head's as it is.
-    """
-    for reading in later:
-        if reading.sequence != head.sequence + 1:
-            break
-        if reading.previous_hash != head.hash or head.final:
-            return Advanced(head, broken=reading.sequence)
-        head = replace(
-            head,
-            sequence=reading.sequence,
-            run_ms=max(head.run_ms, reading.run_ms),
-            hash=reading.hash,
-            received_at=max(head.received_at or reading.received_at, reading.received_at),
-            final=reading.final,
-        )
-    return Advanced(head)
+    def take(self, chain: Chain) -> Fit:
+        """Extend it by a chain that follows. Counters never run backwards: a lower one takes nothing back."""
+        if chain.first != self.sequence + 1:
+            return Fit.LATER
+        if chain.previous_hash != self.hash or self.final:
+            return Fit.BROKEN
+        self.sequence = chain.last
+        self.hash = chain.hash
+        self.final = chain.final
+        self.run_ms = max(self.run_ms, chain.run_ms)
+        self.received_at = max(self.received_at or chain.received_at, chain.received_at)
+        return Fit.NEXT

@@ -23,6 +23,10 @@ class Refusals:
             self._counts[node_id, cause] += count
             self._details[node_id, cause] = detail[:DETAIL_MAX_CHARACTERS]
 
+    @property
+    def total(self) -> int:
+        return self._counts.total()
+
     def by_cause(self) -> dict[str, int]:
         totals: Counter[str] = Counter()
         for (_, cause), count in self._counts.items():

@@ -4,50 +4,47 @@ The portal has checked each report's signature. A reading counts only for a leas
 refused is counted in reading_refusals.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+import json
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from pydantic import ValidationError
-from sqlalchemy import select, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from billing.metering import streams
+from billing.metering import readings, streams
+from billing.metering.parcels import SignedReport, runs_in
 from billing.metering.refusals import Refusals
-from billing.metering.streams import AHEAD_MAX, Sent
-from billing.tables.metering import MeteredLeaseRow, ReadingStreamRow
+from billing.metering.runs import Run
+from billing.metering.streams import Stream
 from infra.outbox import wake
-from market.agent_api import ATTEMPTS_PER_NODE_MAX, REPORT_BODY_MAX_BYTES, Report
+from market.agent_api import ATTEMPTS_PER_NODE_MAX
 
+AHEAD_MAX = 100_000
+"""How far beyond its prefix a stream may reach; what comes later is sent again."""
 UNKNOWN_LEASES_MAX = 500
 """Leases of one merge that billing has not heard of; readings of more are refused and come again."""
 FINISHED_TOLD = timedelta(minutes=1)
 """How long an ended stream is talked about; a node that missed it sends its readings again, and then is told again."""
 STREAMS_TOLD_MAX = 4 * ATTEMPTS_PER_NODE_MAX
 
-# The database's clock decides only how long an ended stream is still talked about.
 _DURABLE = text(
     """
     SELECT node.id AS node_id, stream.stream_id, stream.durable_sequence
     FROM unnest(cast(:nodes AS text[])) AS node(id)
     CROSS JOIN LATERAL (
         SELECT stream_id, durable_sequence FROM reading_streams
-        WHERE node_id = node.id AND (finished_at IS NULL OR finished_at > now() - cast(:told AS interval))
+        WHERE node_id = node.id AND (finished_at IS NULL OR finished_at > :since)
         ORDER BY created_at DESC, stream_id
         LIMIT :limit
     ) AS stream
     """
 )
+_NODES = text(
+    "SELECT lease_id, node_id FROM metered_leases "
+    "WHERE lease_id = ANY (ARRAY(SELECT json_array_elements_text(cast(:leases AS json))))"
+)
 _LOCK_LEASES = text("SELECT pg_advisory_xact_lock(hashtextextended(id, 0)) FROM unnest(cast(:ids AS text[])) AS id")
-
-
-@dataclass(frozen=True, slots=True)
-class SignedReport:
-    """node_id: of the credential, whose key signed it; body: exactly the bytes that were signed."""
-
-    node_id: str
-    received_at: datetime
-    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,29 +56,29 @@ class MergeResult:
     refused: Mapping[str, int]
 
 
-def merge(session: Session, reports: Sequence[SignedReport], now: datetime) -> MergeResult:
+def merge(session: Session, messages: Sequence[SignedReport], now: datetime) -> MergeResult:
     """Store what is new and extend each stream's contiguous, hash-chained prefix; twice is as good as once."""
     refusals = Refusals()
-    sent = list(_unique([item for report in reports for item in _read(report, refusals)], refusals))
-    nodes = _nodes_of(session, {item.reading.lease_id for item in sent})
-    unknown = sorted({item.reading.lease_id for item in sent} - nodes.keys())[:UNKNOWN_LEASES_MAX]
+    runs = list(runs_in(messages, refusals))
+    leases = {run.lease_id for run in runs}
+    nodes = _nodes_of(session, leases)
+    unknown = sorted(leases - nodes.keys())[:UNKNOWN_LEASES_MAX]
     nodes |= _await_binding(session, unknown)
-    sent = [item for item in sent if _is_own(item, nodes, unknown, refusals)]
-    rows = streams.open_streams(session, sent, nodes.keys(), now)
-    sent = [item for item in sent if _fits(item, rows, refusals)]
-    new = streams.store(session, sent)
-    repeated = [item for item in sent if item.key not in new]
-    streams.count_conflicts(session, repeated, refusals)
-    touched = {item.reading.stream_id for item in sent if item.reading.lease_id in nodes}
-    if streams.extend(session, [rows[stream_id] for stream_id in sorted(touched)], refusals, now):
+    own = [run for run in runs if _is_own(run, nodes, unknown, refusals)]
+    opened = streams.open_streams(session, own, nodes.keys(), now)
+    fitting = [run for run in own if _fits(run, opened.get(run.stream_id), refusals)]
+    gathered = readings.Gathered()
+    for run in sorted(fitting, key=lambda item: (item.stream_id, item.first)):
+        gathered.take(opened[run.stream_id], run, refusals, rated=run.lease_id in nodes)
+    stored = readings.store_fresh(session, gathered.fresh)
+    inserted, same = readings.store_others(session, gathered.others, refusals)
+    touched = {run.stream_id: opened[run.stream_id] for run in fitting}
+    readings.extend(session, [stream for stream in touched.values() if stream.lease_id in nodes], refusals)
+    if any(stream.just_ended for stream in touched.values()):
         wake(session, "billing.capture")
-    for stream_id in {item.reading.stream_id for item in repeated}:
-        if rows[stream_id].finished_at is not None:
-            # The node has not heard that it is durable: tell it for a while longer.
-            rows[stream_id].finished_at = now
+    streams.save(session, touched.values(), now)
     refusals.save(session, now)
-    session.flush()
-    return MergeResult(len(new), len(repeated), refusals.by_cause())
+    return MergeResult(stored + inserted, same, refusals.by_cause())
 
 
 def adopt(session: Session, lease_ids: Collection[str], now: datetime) -> None:
@@ -91,14 +88,15 @@ def adopt(session: Session, lease_ids: Collection[str], now: datetime) -> None:
         return
     refusals = Refusals()
     nodes = _nodes_of(session, {stream.lease_id for stream in early})
-    own = []
+    own: list[Stream] = []
     for stream in early:
         if stream.node_id == nodes[stream.lease_id]:
             own.append(stream)
         else:
             count = streams.discard(session, stream)
             refusals.add(stream.node_id, "foreign_lease", f"{stream.lease_id} is not with this node", count)
-    streams.extend(session, own, refusals, now)
+    readings.extend(session, own, refusals)
+    streams.save(session, own, now)
     refusals.save(session, now)
 
 
@@ -107,46 +105,35 @@ def announce(session: Session, lease_ids: Collection[str]) -> None:
     session.execute(_LOCK_LEASES, {"ids": sorted(lease_ids)})
 
 
-def durable_through(session: Session, node_ids: Collection[str]) -> dict[str, dict[str, int]]:
+def durable_through(session: Session, node_ids: Collection[str], now: datetime) -> dict[str, dict[str, int]]:
     """By node and stream, the last reading that is safe: of streams that go on, and of those that ended just now."""
-    values = {"nodes": list(node_ids), "told": FINISHED_TOLD, "limit": STREAMS_TOLD_MAX}
+    values = {"nodes": list(node_ids), "since": now - FINISHED_TOLD, "limit": STREAMS_TOLD_MAX}
     found: dict[str, dict[str, int]] = {node_id: {} for node_id in node_ids}
     for row in session.execute(_DURABLE, values) if found else ():
         found[row.node_id][row.stream_id] = row.durable_sequence
     return found
 
 
-def _read(report: SignedReport, refusals: Refusals) -> list[Sent]:
-    if len(report.body) > REPORT_BODY_MAX_BYTES:
-        refusals.add(report.node_id, "malformed", f"a report of {len(report.body)} bytes")
-        return []
-    try:
-        content = Report.model_validate_json(report.body)
-    except ValidationError as error:
-        refusals.add(report.node_id, "malformed", str(error.errors(include_url=False, include_input=False)[0]))
-        return []
-    if content.node_id != report.node_id:
-        refusals.add(report.node_id, "foreign_node", f"it names {content.node_id}", max(1, len(content.readings)))
-        return []
-    return [Sent(report.node_id, report.received_at, reading) for reading in content.readings]
-
-
-def _unique(sent: Sequence[Sent], refusals: Refusals) -> Iterator[Sent]:
-    """Each number of a stream once; the first wins, as it does between two merges."""
-    seen: dict[tuple[str, int], Sent] = {}
-    for item in sent:
-        first = seen.setdefault(item.key, item)
-        if first is item:
-            yield item
-        elif first.reading != item.reading:
-            refusals.add(item.node_id, "conflicting", f"{item.key[0]} has another reading number {item.key[1]}")
+def _fits(run: Run, stream: Stream | None, refusals: Refusals) -> bool:
+    if stream is None:
+        refusals.add(run.node_id, "too_many_streams", f"{run.stream_id} of {run.lease_id}", run.count)
+        return False
+    reached = stream.prefix.sequence
+    if (stream.node_id, stream.lease_id) != (run.node_id, run.lease_id):
+        detail = f"{run.stream_id} belongs to another node or lease"
+        refusals.add(run.node_id, "foreign_stream", detail, run.count)
+    elif stream.finished and run.last > reached:
+        refusals.add(run.node_id, "after_final", f"{run.stream_id} ended at {reached}", run.count)
+    elif run.last > reached + AHEAD_MAX:
+        refusals.add(run.node_id, "too_far_ahead", f"{run.stream_id} is at {reached}", run.count)
+    else:
+        return True
+    return False
 
 
 def _nodes_of(session: Session, lease_ids: Set[str]) -> dict[str, str]:
     """The node of each lease that billing knows."""
-    lease = MeteredLeaseRow
-    rows = session.execute(select(lease.lease_id, lease.node_id).where(lease.lease_id.in_(lease_ids)))
-    return {row.lease_id: row.node_id for row in rows}
+    return dict(iter(session.execute(_NODES, {"leases": json.dumps(list(lease_ids))})))
 
 
 def _await_binding(session: Session, unknown: Sequence[str]) -> dict[str, str]:
@@ -157,29 +144,14 @@ def _await_binding(session: Session, unknown: Sequence[str]) -> dict[str, str]:
     return _nodes_of(session, set(unknown))
 
 
-def _is_own(item: Sent, nodes: Mapping[str, str], unknown: Sequence[str], refusals: Refusals) -> bool:
-    lease_id = item.reading.lease_id
-    if nodes.get(lease_id) == item.node_id:
+def _is_own(run: Run, nodes: Mapping[str, str], unknown: Sequence[str], refusals: Refusals) -> bool:
+    if nodes.get(run.lease_id) == run.node_id:
         return True
-    if lease_id in nodes:
-        refusals.add(item.node_id, "foreign_lease", f"{lease_id} is not with this node")
+    if run.lease_id in nodes:
+        refusals.add(run.node_id, "foreign_lease", f"{run.lease_id} is not with this node", run.count)
         return False
-    if lease_id not in unknown:
-        refusals.add(item.node_id, "unknown_lease", f"{lease_id} is one of too many that are not known")
+    if run.lease_id not in unknown:
+        detail = f"{run.lease_id} is one of too many that are not known"
+        refusals.add(run.node_id, "unknown_lease", detail, run.count)
         return False
     return True
-
-
-def _fits(item: Sent, rows: Mapping[str, ReadingStreamRow], refusals: Refusals) -> bool:
-    reading, stream = item.reading, rows.get(item.reading.stream_id)
-    if stream is None:
-        refusals.add(item.node_id, "too_many_streams", f"{reading.stream_id} of {reading.lease_id}")
-    elif (stream.node_id, stream.lease_id) != (item.node_id, reading.lease_id):
-        refusals.add(item.node_id, "foreign_stream", f"{reading.stream_id} belongs to another node or lease")
-    elif stream.finished_at is not None and reading.sequence > stream.durable_sequence:
-        refusals.add(item.node_id, "after_final", f"{reading.stream_id} ended at {stream.durable_sequence}")
-    elif reading.sequence > stream.durable_sequence + AHEAD_MAX:
-        refusals.add(item.node_id, "too_far_ahead", f"{reading.stream_id} is at {stream.durable_sequence}")
-    else:
-        return True
-    return False

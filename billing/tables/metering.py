@@ -54,19 +54,24 @@ class MeteredLeaseRow(Base):
 class ReadingStreamRow(Base):
     """One unbroken chain of a lease's readings; a node that lost its spool begins another.
 
-    durable_*: how far it reaches without a gap, which is all that is billed. lease_id is no foreign key: the first
-    readings may come before billing has heard of the lease, and count once it has.
+    durable_*: how far it reaches without a gap, which is all that is billed; stored_through: the highest number
+    stored, whatever is missing below it. lease_id is no foreign key: the first readings may come before billing has
+    heard of the lease, and count once it has.
     """
 
     __tablename__ = "reading_streams"
     __table_args__ = (
         Index("ix_reading_streams_lease_id", "lease_id"),
         Index("ix_reading_streams_node_id", "node_id", "finished_at"),
+        CheckConstraint("stored_through >= durable_sequence", name="watermark"),
+        # Each merge updates it: room for that on its own page.
+        {"postgresql_with": {"fillfactor": 50}},
     )
 
     stream_id: Mapped[str] = mapped_column(primary_key=True)
     node_id: Mapped[str]
     lease_id: Mapped[str]
+    stored_through: Mapped[int] = mapped_column(server_default=text("0"))
     durable_sequence: Mapped[int] = mapped_column(server_default=text("0"))
     durable_run_ms: Mapped[int] = mapped_column(server_default=text("0"))
     durable_hash: Mapped[str]
@@ -76,11 +81,14 @@ class ReadingStreamRow(Base):
 
 
 class ReadingRow(Base):
-    """A reading as it came, in any order."""
+    """A reading as it came, in any order.
+
+    stream_id is no foreign key, which would look its stream up once a reading: merges hold the stream locked.
+    """
 
     __tablename__ = "readings"
 
-    stream_id: Mapped[str] = mapped_column(ForeignKey("reading_streams.stream_id"), primary_key=True)
+    stream_id: Mapped[str] = mapped_column(primary_key=True)
     sequence: Mapped[int] = mapped_column(primary_key=True)
     run_ms: Mapped[int]
     cpu_ms: Mapped[int]

@@ -5,6 +5,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from billing.metering import usage
+from billing.metering.parcels import SignedReport
 from gridbay.processes.heap import settle_heap
 from gridbay.processes.signals import stop_event
 from infra.bus.usage import BusUnavailable, HandleLater, UsageMessage
@@ -36,7 +37,7 @@ def main() -> None:
 
 def merge(base: Ground, batch: list[UsageMessage]) -> None:
     """One batch in one transaction. Raises HandleLater while the database is away."""
-    reports = [usage.SignedReport(message.node_id, message.received_at, message.body) for message in batch]
+    reports = [SignedReport(message.node_id, message.received_at, message.body) for message in batch]
     try:
         with base.database.transaction() as session:
             merged = usage.merge(session, reports, base.clock.now())

@@ -20,12 +20,13 @@ STARTS_MAX = 3
 
 
 @contextmanager
-def ephemeral_postgres() -> Iterator[str]:
-    """The URL of an empty database `gridbay` on a PostgreSQL of its own, not durable. Enter it in the main thread.
+def ephemeral_postgres(*, durable: bool = False) -> Iterator[str]:
+    """The URL of an empty database `gridbay` on a PostgreSQL of its own. Enter it in the main thread.
 
-    The role may create databases and set session_replication_role, but is no superuser.
+    durable: its commits reach the disk, as a market's do. Otherwise its role may also create databases and set
+    session_replication_role, as tests want to; it never is a superuser.
     """
-    with _running("postgres", lambda folder, port: Postgres(folder, port, durable=False)) as url:
+    with _running("postgres", lambda folder, port: Postgres(folder, port, durable=durable)) as url:
         yield url
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request
 
+from billing.metering.parcels import pack
 from infra.bus.usage import UsageMessage
 from market.agent_api import (
     LOG_CHUNK_MAX_BYTES,
@@ -90,7 +91,7 @@ async def report(
     received_at = portal.now()
     body = await _body(request, REPORT_BODY_MAX_BYTES)
     parsed = parse_report(body, agent.node_id, await portal.node_keys.of(agent.node_id), signature)
-    usage = UsageMessage(agent.node_id, received_at, body) if parsed.readings else None
+    usage = UsageMessage(agent.node_id, received_at, pack(parsed, received_at)) if parsed.readings else None
     return await portal.reports.submit(CheckedReport(agent.node_id, parsed.statuses, usage))
 
 

@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 from sqlalchemy import select, text
 
 from billing.metering import usage
-from billing.metering.streams import AHEAD_MAX, STREAMS_PER_LEASE_MAX
-from billing.metering.usage import SignedReport
+from billing.metering.parcels import SignedReport, pack
+from billing.metering.streams import STREAMS_PER_LEASE_MAX
+from billing.metering.usage import AHEAD_MAX, MergeResult
 from billing.tables.metering import ReadingRefusalRow, ReadingStreamRow
 from infra.database import Database
+from market.agent_api import Report
+from market.canonical import canonical_json, tagged_hash
 from market.clock import ManualClock
-from market.readings import Reading
+from market.readings import READING_TAG, Reading
 
 
 def run_ms(books: Books, lease_id: str) -> int:
@@ -50,9 +53,94 @@ def test_any_order_repetition_and_cutting_gives_the_same_sum(
     for start in range(0, len(readings), size):
         assert not books.report(*readings[start : start + size]).refused
     assert run_ms(books, placed.lease_id) == sum(lengths) * 1000
-    assert usage.durable_through(books.session, [NODE])[NODE] == {
+    assert usage.durable_through(books.session, [NODE], books.now)[NODE] == {
         stream.stream_id: length for stream, length in zip(streams, lengths, strict=True)
     }
+
+
+def test_every_reading_is_stored_repeated_or_refused(books: Books) -> None:
+    """Doubled, late, overlapping, forged and foreign in one: each is counted once, and the sum is exact."""
+    books.deposit(1_000_000)
+    _, placed, stream = books.run()
+    for second in range(1, 21):
+        stream.read(second * 1000, final=second == 20)
+    forged = changed(stream.readings[9], run_ms=999_000, previous_hash="f" * 64)
+    thief = Stream(placed.lease_id)
+    offers = [
+        (NODE, stream.readings[2:6]),
+        (NODE, stream.readings[:4]),
+        (NODE, stream.readings[4:9] + stream.readings[4:9]),
+        (NODE, [stream.readings[12], forged, stream.readings[9], stream.readings[11]]),
+        ("node_B", [thief.read(1000), thief.read(2000)]),
+        (NODE, stream.readings[8:]),
+        (NODE, stream.readings),
+    ]
+    merged = [books.report(*readings, node_id=node_id) for node_id, readings in offers]
+    assert sum(result.stored for result in merged) == 20
+    refused = [result.refused for result in merged if result.refused]
+    assert refused == [{"broken_chain": 1}, {"foreign_lease": 2}]
+    sent = sum(len(readings) for _, readings in offers)
+    told = sum(result.stored + result.repeated for result in merged) + 1 + 2
+    assert told == sent
+    assert run_ms(books, placed.lease_id) == 20_000
+    assert usage.durable_through(books.session, [NODE], books.now)[NODE] == {stream.stream_id: 20}
+
+
+def test_a_parcel_is_the_report_it_was_made_of(books: Books) -> None:
+    """Names that COPY, JSON and SQL would take for something else come through both ways alike."""
+    books.deposit(10_000_000)
+    for name in ("tab\tline\nback\\slash", "quote\"'", "\\N", "größer\u2028", "\\."):
+        _, placed, _ = books.run()
+        stream = Stream(placed.lease_id, stream_id=name)
+        for second in range(1, 7):
+            stream.read(second * 1000, final=second == 6)
+        parcelled, rest = stream.readings[:4], stream.readings[2:]
+        report = Report(node_id=NODE, sent_at_ms=0, readings=[*parcelled, stream.readings[0]])
+        message = SignedReport(NODE, books.now, pack(report, books.now))
+        assert usage.merge(books.session, [message], books.now) == MergeResult(4, 1, {})
+        assert books.report(*rest) == MergeResult(2, 2, {})
+        assert run_ms(books, placed.lease_id) == 6000
+    with pytest.raises(ValueError, match="a parcel of"):
+        usage.merge(books.session, [SignedReport(NODE, books.now, message.body + b"x")], books.now)
+
+
+def test_a_name_that_no_row_can_hold_is_refused(books: Books) -> None:
+    body = books.signed(Stream("lease_A", stream_id="x").read(1)).body.replace(b'"x"', b'"x\\u0000"')
+    assert usage.merge(books.session, [SignedReport(NODE, books.now, body)], books.now).refused == {"malformed": 1}
+
+
+def test_a_long_replay_is_one_merge(books: Books) -> None:
+    books.deposit(1_000_000)
+    _, placed, stream = books.run()
+    for second in range(1, 20_001):
+        stream.read(second)
+    parts = [stream.readings[start : start + 1000] for start in range(0, 20_000, 1000)]
+    reports = [books.signed(*readings) for readings in parts]
+    assert usage.merge(books.session, reports, books.now).stored == 20_000
+    assert usage.merge(books.session, reports, books.now).repeated == 20_000
+    assert run_ms(books, placed.lease_id) == 20_000
+
+
+@given(
+    name=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=40),
+    number=st.integers(1, 2**53 - 1),
+    counters=st.tuples(*[st.integers(0, 2**53 - 1)] * 5),
+    final=st.booleans(),
+)
+def test_a_reading_is_hashed_over_its_canonical_json(
+    name: str, number: int, counters: tuple[int, ...], final: bool
+) -> None:
+    names = ("run_ms", "cpu_ms", "gpu_busy_ms", "memory_peak_bytes", "taken_at_ms")
+    reading = Reading(
+        lease_id=name[::-1],
+        stream_id=name,
+        sequence=number,
+        final=final,
+        previous_hash="ab" * 32,
+        **dict(zip(names, counters, strict=True)),  # type: ignore[arg-type]
+    )
+    assert reading.canonical() == canonical_json(reading.model_dump(mode="json"))
+    assert reading.hash == tagged_hash(READING_TAG, reading.canonical()).hex()
 
 
 def test_a_gap_stops_the_prefix_until_the_lost_reading_comes_again(books: Books) -> None:
@@ -63,7 +151,7 @@ def test_a_gap_stops_the_prefix_until_the_lost_reading_comes_again(books: Books)
     first, *later = stream.readings
     lost = later.pop(2)
     books.report(first, *later)
-    assert usage.durable_through(books.session, [NODE])[NODE] == {stream.stream_id: 3}
+    assert usage.durable_through(books.session, [NODE], books.now)[NODE] == {stream.stream_id: 3}
     assert run_ms(books, placed.lease_id) == 3000
     books.report(lost)
     assert run_ms(books, placed.lease_id) == 7000
@@ -198,9 +286,6 @@ def test_a_node_is_told_what_is_durable_of_streams_that_go_on_or_ended_lately(bo
     _, _, stream = books.run()
     last = stream.read(1000, final=finished)
     books.report(last)
-    books.session.execute(
-        text("UPDATE reading_streams SET finished_at = now() - interval '2 hours' WHERE finished_at IS NOT NULL")
-    )
-    books.session.expire_all()
-    assert usage.durable_through(books.session, [NODE])[NODE] == ({} if finished else {stream.stream_id: 1})
-    assert usage.durable_through(books.session, ["node_B"]) == {"node_B": {}}
+    books.wait(61)
+    assert usage.durable_through(books.session, [NODE], books.now)[NODE] == ({} if finished else {stream.stream_id: 1})
+    assert usage.durable_through(books.session, ["node_B"], books.now) == {"node_B": {}}

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from billing.charging import capture
 from billing.metering import usage
+from billing.metering.parcels import SignedReport
 from billing.treasury import deposits
 from billing.treasury.arrivals import Arrival
 from infra.ground import Ground
@@ -229,7 +230,7 @@ class PortalWorld:
             entries = client.xrange(self.base.settings.key("usage"))
             client.delete(self.base.settings.key("usage"))
         reports = [
-            usage.SignedReport(fields[b"node"].decode(), self.clock.now(), fields[b"body"]) for _, fields in entries
+            SignedReport(fields[b"node"].decode(), self.clock.now(), fields[b"body"]) for _, fields in entries
         ]
         with self.base.database.transaction() as session:
             usage.merge(session, reports, self.clock.now())

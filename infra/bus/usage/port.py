@@ -26,7 +26,7 @@ class HandleLater(Exception):
 
 @dataclass(frozen=True, slots=True)
 class UsageMessage:
-    """A report as it arrived. body: exactly the signed bytes; received_at: the server's clock."""
+    """A report's readings. body: what billing.metering.parcels made of them; received_at: the server's clock."""
 
     node_id: str
     received_at: datetime
