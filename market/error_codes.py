@@ -119,6 +119,11 @@ OF_A_MARKET: Mapping[str, Meaning] = {
         "An attempt that is no longer its job's newest tried to change the job.",
         "nothing: the agent ends that attempt by itself",
     ),
+    "proof_out_of_turn": Meaning(
+        Kind.CONFLICT,
+        "A turn of a proof came before its own, after its time, or with other roots than the first time.",
+        "nothing: the agent gives this proof up, and is challenged again",
+    ),
     "too_large": Meaning(
         Kind.TOO_LARGE, "The body, the archive or the file is larger than its bound.", "send less at once"
     ),

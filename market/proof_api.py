@@ -92,9 +92,6 @@ class NodeSpeeds(_Request):
     """What the agent measured beside the proof, in bytes a second; None: it could not. Its word, and marked as such."""
 
     disk_write: Measured | None = None
-    disk_read: Measured | None = None
-    host_to_device: Measured | None = None
-    device_memory: Measured | None = None
 
 
 class ProofAnswer(_Request):

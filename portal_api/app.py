@@ -27,13 +27,28 @@ from portal_api.routes import (
     money,
     offers,
     operators,
+    proofs,
     providers,
     workdirs,
 )
 
 HANDLERS = (billing.handlers, scheduler.handlers)
 BODY_MAX_BYTES = REPORT_BODY_MAX_BYTES
-ROUTERS = (health, errors, account, offers, jobs, job_streams, workdirs, money, providers, agents, operators, analytics)
+ROUTERS = (
+    health,
+    errors,
+    account,
+    offers,
+    jobs,
+    job_streams,
+    workdirs,
+    money,
+    providers,
+    agents,
+    operators,
+    proofs,
+    analytics,
+)
 
 
 class PortalApplication(FastAPI):

@@ -26,6 +26,7 @@ from market.agent_api import (
 from market.canonical import canonical_json
 from market.error_codes import Kind
 from market.errors import MarketError, Unauthenticated
+from market.proof_api import ProofAnswer, ProofsAnswer
 from market.resources import Inventory
 from market.signing import REPORT_TAG, NodeKey
 from provider_agent.config import AGENT_VERSION
@@ -131,6 +132,20 @@ class Conversation:
         return await self._ask(
             OutputsAnswer, "POST", f"/agent/v1/attempts/{attempt_id}/outputs", content=_json(request)
         )
+
+    async def proofs(self) -> ProofsAnswer:
+        """The challenges that wait for this node."""
+        return await self._ask(ProofsAnswer, "GET", "/agent/v1/proofs")
+
+    async def proof_turn(
+        self, answer: type[_Answer], challenge_id: str, turn: str, request: BaseModel | None = None
+    ) -> _Answer:
+        """One turn of a proof: `begin`, `commit` or `memory`."""
+        content = _json(request) if request is not None else None
+        return await self._ask(answer, "POST", f"/agent/v1/proofs/{challenge_id}/{turn}", content=content)
+
+    async def answer_proof(self, challenge_id: str, request: ProofAnswer) -> None:
+        await self._send("POST", f"/agent/v1/proofs/{challenge_id}/answer", content=_json(request))
 
     async def _ask(self, answer: type[_Answer], method: str, path: str, **arguments: Any) -> _Answer:
         body = await self._send(method, path, **arguments)

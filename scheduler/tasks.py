@@ -8,10 +8,12 @@ import structlog
 
 from infra.bus.tasks import PLACE_QUEUE, task
 from infra.ground import ground
+from scheduler.proofs import planning, rates, verifying
+from scheduler.proofs.judgement import Check
 from scheduler.rounds import placing
 from scheduler.supply import health, intervals
 from scheduler.upkeep import reconcile, sweep
-from scheduler.waking import PLACE
+from scheduler.waking import PLACE, VERIFY_PROOFS
 from scheduler.work import stops
 from scheduler.work.locked import BATCH_MAX
 
@@ -72,3 +74,34 @@ def reconcile_rows() -> None:
         found = reconcile.reconcile(session, base.clock.now())
     for disagreement in found:
         log.error("rows_disagree", found=disagreement)
+
+
+@task("scheduler.plan_proofs", every=10)
+def plan_proofs() -> None:
+    """Challenge the devices that are due."""
+    base = ground()
+    if base.settings.proofs:
+        with base.database.transaction() as session:
+            planning.plan(session, base.clock.now())
+
+
+@task(VERIFY_PROOFS, every=10)
+def verify_proofs() -> None:
+    """Judge what was answered, for a bounded CPU time."""
+    base = ground()
+    with contextlib.suppress(redis.RedisError):
+        base.cache.delete(base.settings.key("wake", VERIFY_PROOFS))
+    verifying.run(
+        base.database,
+        base.clock,
+        shadow=[Check(name) for name in base.settings.proof_shadow],
+        cpu_seconds_max=base.settings.proof_verify_seconds,
+    )
+
+
+@task("scheduler.learn_rates", every=600)
+def learn_rates() -> None:
+    """Bring what cards are measured at up to date."""
+    base = ground()
+    with base.database.transaction() as session:
+        rates.learn(session, base.clock.now())

@@ -7,6 +7,8 @@ from scheduler.tables import Job
 
 PLACE = "scheduler.place"
 """The task that places what is queued; asked for whenever there is more to place, or more to place it on."""
+VERIFY_PROOFS = "scheduler.verify_proofs"
+"""The task that judges answered challenges."""
 
 
 def changed(session: Session, job: Job) -> None:

@@ -14,6 +14,8 @@ ENTRIES = (
     Entry("price", "gridbay.cli.provider_account:price_app", "Change what is asked.", _ACCOUNT),
     Entry("earnings", "gridbay.cli.provider_account:earnings_app", "Show what was earned and paid.", _ACCOUNT),
     Entry("wallet", "gridbay.cli.provider_account:wallet_app", "Show or say where payouts go.", _ACCOUNT),
+    Entry("proofs", "gridbay.cli.provider_proofs:app", "Show where devices stand, and appeal a ban.", _ACCOUNT),
+    Entry("circuit", "gridbay.cli.provider_proofs:circuit_app", "Say what the GPUs may draw at once.", _ACCOUNT),
     Entry("invite", "gridbay.cli.provider_account:invite_app", "Make a token by which machines join.", _ACCOUNT),
 )
 

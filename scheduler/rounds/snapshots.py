@@ -3,13 +3,14 @@
 from collections import defaultdict
 from dataclasses import replace
 
-from sqlalchemy import or_, select
+from sqlalchemy import exists, or_, select
 from sqlalchemy.orm import Session
 
 from market.resources import Unit
 from scheduler.placement.facts import NodeFacts, OfferFacts
 from scheduler.placement.snapshot import Snapshot
-from scheduler.tables import Gpu, LeaseGpu, Node, NodeState, Offer, Pool
+from scheduler.proofs.judgement import BARRED
+from scheduler.tables import Gpu, LeaseGpu, Node, NodeState, Offer, Pool, ProofStanding
 
 
 def load(session: Session) -> Snapshot:
@@ -34,12 +35,13 @@ def _nodes(session: Session) -> list[NodeFacts]:
             Node.disk_total_bytes,
             Node.disk_free_bytes,
             Node.revision,
-            Node.quarantined,
+            or_(Node.quarantined, Node.barred).label("quarantined"),
+            Node.verified,
         )
         .where(Node.state != NodeState.GONE)
         .order_by(Node.id)
     )
-    return [replace(NodeFacts(*tuple(row)[:-1]), quarantined=row.quarantined) for row in rows]
+    return [replace(NodeFacts(*tuple(row)[:-2]), quarantined=row.quarantined, tier=int(row.verified)) for row in rows]
 
 
 def _offers(session: Session, nodes: dict[str, NodeFacts]) -> list[OfferFacts]:
@@ -67,10 +69,15 @@ def _offers(session: Session, nodes: dict[str, NodeFacts]) -> list[OfferFacts]:
 def _gpus(
     session: Session,
 ) -> tuple[dict[tuple[str, str], int], dict[tuple[str, str], list[int]], dict[tuple[str, str], int]]:
-    """By node and model: how many GPUs are present, which of them are well and no lease holds, and the least memory."""
+    """By node and model: how many GPUs are present, which of them may be leased and are not, and the least memory."""
+    barred = exists().where(
+        ProofStanding.node_id == Gpu.node_id, ProofStanding.device == Gpu.uuid, ProofStanding.state.in_(BARRED)
+    )
     held = select(LeaseGpu.gpu_id).where(LeaseGpu.released_at.is_(None)).distinct().subquery()
     rows = session.execute(
-        select(Gpu.id, Gpu.node_id, Gpu.model, Gpu.memory_bytes, or_(held.c.gpu_id.is_not(None), Gpu.quarantined))
+        select(
+            Gpu.id, Gpu.node_id, Gpu.model, Gpu.memory_bytes, or_(held.c.gpu_id.is_not(None), Gpu.quarantined, barred)
+        )
         .outerjoin(held, held.c.gpu_id == Gpu.id)
         .where(Gpu.present)
         .order_by(Gpu.node_id, Gpu.index, Gpu.id)

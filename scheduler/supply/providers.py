@@ -40,6 +40,11 @@ def set_wallet(session: Session, provider_id: str, wallet_address: str | None) -
     return provider
 
 
+def set_circuit(session: Session, provider_id: str, circuit_watts: int | None) -> None:
+    """What its GPUs may draw at once in a proof; None: all of them at full power. Raises NotFound."""
+    get(session, provider_id).circuit_watts = circuit_watts
+
+
 def _tell(session: Session, provider: Provider) -> None:
     """Billing pays there. The provider's row is locked, so this clock orders its changes."""
     changed_at = session.scalars(select(func.clock_timestamp())).one()

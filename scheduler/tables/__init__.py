@@ -6,11 +6,14 @@ from scheduler.tables.jobs import LIVE, Attempt, Job
 from scheduler.tables.leases import Lease, LeaseGpu
 from scheduler.tables.nodes import Gpu, Node, NodeState, Pool, PortalPulse, Provider, SweepPulse
 from scheduler.tables.offers import Offer
+from scheduler.tables.proofs import Benchmark, CardRate, ProofChallenge, ProofStanding
 from scheduler.tables.supply import SupplyInterval
 
 __all__ = [
     "LIVE",
     "Attempt",
+    "Benchmark",
+    "CardRate",
     "Gpu",
     "GpuMinute",
     "Job",
@@ -24,6 +27,8 @@ __all__ = [
     "OutputFile",
     "Pool",
     "PortalPulse",
+    "ProofChallenge",
+    "ProofStanding",
     "Provider",
     "SupplyInterval",
     "SweepPulse",

@@ -27,13 +27,17 @@ class Pool(StrEnum):
 
 
 class Provider(Base):
-    """wallet_address: the Solana address payouts go to; without one its earnings wait."""
+    """wallet_address: the Solana address payouts go to; without one its earnings wait.
+
+    circuit_watts: what its GPUs may draw at once in a proof; None: all of them at full power.
+    """
 
     __tablename__ = "providers"
 
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str]
     wallet_address: Mapped[str | None]
+    circuit_watts: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(Timestamp)
 
 
@@ -41,7 +45,8 @@ class Node(Base):
     """One machine that runs the agent.
 
     free counters: what no lease holds. desired_version: counts the changes of what its agent should be running.
-    revision: counts the changes that make a placement decided on older facts void. quarantined: its agent says that something is
+    revision: counts the changes that make a placement decided on older facts void. verified: each of its devices has
+    proven itself (scheduler/proofs). barred: none of them may be leased. quarantined: its agent says that something is
     wrong with the whole of it (supply/health.py).
     """
 
@@ -76,6 +81,8 @@ class Node(Base):
     disk_free_bytes: Mapped[int]
     desired_version: Mapped[int] = mapped_column(default=1)
     revision: Mapped[int] = mapped_column(default=1)
+    verified: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
+    barred: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     quarantined: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     joined_at: Mapped[datetime] = mapped_column(Timestamp)
     last_seen_at: Mapped[datetime] = mapped_column(Timestamp)
@@ -90,7 +97,7 @@ class Gpu(Base):
     """
 
     __tablename__ = "gpus"
-    __table_args__ = (UniqueConstraint("node_id", "uuid"))
+    __table_args__ = (UniqueConstraint("node_id", "uuid"), Index("ix_gpus_uuid", "uuid"))
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
     node_id: Mapped[str] = mapped_column(ForeignKey("nodes.id"))

@@ -33,8 +33,11 @@ from portal_api.identity import tokens
 from portal_api.identity.bootstrap import create_organization
 from portal_api.identity.tokens import Role, TokenKind
 from portal_api.portal import Portal
+from scheduler.proofs.judgement import ProofState
 from scheduler.rounds import placing
 from scheduler.supply import providers
+from scheduler.tables import ProofChallenge, ProofStanding
+from scheduler.tables.proofs import Cause, ChallengeState
 
 GIB = 2**30
 SPEC: dict[str, Any] = {
@@ -193,6 +196,29 @@ class PortalWorld:
         job = (await customer.get(f"/v1/jobs/{job_id}")).json()
         return job_id, job["attempts"][-1]["attempt_id"]
 
+    def challenged(self, node_id: str, provider_id: str) -> str:
+        """A challenge that waits for the node's CPUs, which are banned; its id."""
+        now = self.clock.now()
+        with self.base.database.transaction() as session:
+            row = ProofChallenge(
+                id=new_id("prf"),
+                node_id=node_id,
+                provider_id=provider_id,
+                device="cpu",
+                cause=Cause.JOIN,
+                barrier_id="alone",
+                state=ChallengeState.WAITING,
+                size=64,
+                rounds=4,
+                kept=2,
+                created_at=now,
+                starts_at=now,
+                due_at=now + timedelta(minutes=3),
+            )
+            banned = ProofStanding(node_id=node_id, device="cpu", state=ProofState.BANNED, cause=Cause.JOIN)
+            session.add_all((row, banned))
+        return row.id
+
     async def exited(self, node: Node, attempt_id: str, exit_code: int = 0) -> None:
         status = AttemptStatus(attempt_id=attempt_id, state="exited", exit_code=exit_code)
         answer = await node.report(status)
@@ -229,9 +255,7 @@ class PortalWorld:
         with self._bus() as client:
             entries = client.xrange(self.base.settings.key("usage"))
             client.delete(self.base.settings.key("usage"))
-        reports = [
-            SignedReport(fields[b"node"].decode(), self.clock.now(), fields[b"body"]) for _, fields in entries
-        ]
+        reports = [SignedReport(fields[b"node"].decode(), self.clock.now(), fields[b"body"]) for _, fields in entries]
         with self.base.database.transaction() as session:
             usage.merge(session, reports, self.clock.now())
 

@@ -84,6 +84,16 @@ RIGHTS: dict[str, Right] = {
     "get_order": Right(AGENTS, owned=True),
     "put_log": Right(AGENTS, b"log", owned=True, query="?offset=0"),
     "declare_outputs": Right(AGENTS, {"files": []}, owned=True),
+    "list_proofs": Right(AGENTS),
+    "begin_proof": Right(AGENTS, owned=True),
+    "commit_proof": Right(AGENTS, {"roots": ["a" * 64]}, owned=True),
+    "remember_proof": Right(AGENTS, {"roots": []}, owned=True),
+    "answer_proof": Right(AGENTS, {"openings": []}, owned=True),
+    "list_device_proofs": Right(PROVIDERS),
+    "appeal_ban": Right(PROVIDERS, owned=True),
+    "put_circuit": Right(PROVIDERS, {"circuit_watts": 1500}),
+    "get_proofs": Right(frozenset({"operator"})),
+    "lift_ban": Right(frozenset({"operator"})),
     "get_overview": Right(frozenset({"operator"})),
     "list_conditions": Right(frozenset({"operator"})),
     "get_metrics": Right(frozenset({"operator"})),
@@ -139,6 +149,7 @@ async def _cast(world: PortalWorld) -> Cast:
     with world.base.database.transaction() as session:
         known = tokens.find(session, [tokens.digest(str(revoked.token))])
         tokens.revoke(session, owner.organization_id, next(iter(known.values())).token_id, world.clock.now())
+    challenge_id = world.challenged(agent.node_id, provider_id)
     callers: dict[str, Caller] = {
         "anonymous": await world.anonymous(),
         "owner": owner,
@@ -164,6 +175,8 @@ async def _cast(world: PortalWorld) -> Cast:
         "node_id": agent.node_id,
         "epoch": "1",
         "report": "gmv",
+        "challenge_id": challenge_id,
+        "device": "cpu",
     }
     return Cast(callers, names, join_body(NodeKey.generate(), join_token))
 
@@ -179,13 +192,14 @@ def _operations(document: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 def _missing(names: Mapping[str, str]) -> dict[str, str]:
     """Well-formed names of things that never were."""
     prefixes = {"job_id": "job", "attempt_id": "att", "deposit_id": "dep", "token_id": "tok", "node_id": "node"}
+    prefixes["challenge_id"] = "prf"
     fresh = {name: new_id(prefix) for name, prefix in prefixes.items()}  # type: ignore[arg-type]
     return {**names, **fresh, "name": "NEVER"}
 
 
 def _without(text: str, names: Mapping[str, str]) -> str:
     for name, value in names.items():
-        text = text.replace(value, f"<{name}>") if name not in ("epoch", "report") else text
+        text = text.replace(value, f"<{name}>") if name not in ("epoch", "report", "device") else text
     # Each request has a number of its own.
     return re.sub(r"req_\w{26}", "<request>", text)
 

@@ -1,0 +1,40 @@
+"""What proofs say of a provider's devices (/provider/v1/proofs)."""
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Measured(_Answer):
+    """by_market: measured by the market's clock; otherwise the node's own word."""
+
+    kind: str
+    value: int
+    by_market: bool
+    measured_at: datetime
+
+
+class DeviceProof(_Answer):
+    """state: unproven, verified, suspect, frozen or banned. outcome, findings: of the newest verdict."""
+
+    node_id: str
+    node_name: str
+    device: str
+    model: str | None
+    state: str
+    score: int
+    suspicion: str = ""
+    proven_at: datetime | None
+    outcome: str | None = None
+    findings: dict[str, str] = {}
+    shadow: list[str] = []
+    engine: str = ""
+    measured: list[Measured] = []
+
+
+class DeviceProofs(_Answer):
+    items: list[DeviceProof]
