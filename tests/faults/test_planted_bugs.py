@@ -117,6 +117,22 @@ BUGS = (
 )
 
 
+def planted(bug: Bug, source: str) -> str:
+    """The source with the bug in it."""
+    for sound, broken in ((bug.gone, ""), (bug.sound, bug.broken)):
+        if sound is not None:
+            assert source.count(sound) == 1, "the code has moved on: plant the bug where it would be made today"
+            source = source.replace(sound, broken)
+    return source
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name.replace(" ", "_"))
+def test_a_bug_can_still_be_planted_where_it_would_be_made(bug: Bug) -> None:
+    assert planted(bug, (ROOT / bug.file).read_text())
+    path, name = bug.caught_by.split("::")
+    assert f"def {name.partition('[')[0]}(" in (ROOT / path).read_text()
+
+
 @pytest.mark.skipif(not SOAK, reason="each bug is a run of its own: make soak")
 @pytest.mark.timeout(SECONDS_MAX + 60)
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name.replace(" ", "_"))
@@ -126,12 +142,7 @@ def test_a_planted_bug_is_caught(bug: Bug, tmp_path: Path) -> None:
         shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", copy)
     file = copy / bug.file
-    source = file.read_text()
-    for sound, broken in ((bug.gone, ""), (bug.sound, bug.broken)):
-        if sound is not None:
-            assert source.count(sound) == 1, "the code has moved on: plant the bug where it would be made today"
-            source = source.replace(sound, broken)
-    file.write_text(source)
+    file.write_text(planted(bug, file.read_text()))
     environment = {name: value for name, value in os.environ.items() if name != "GRIDBAY_SOAK"}
     command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", bug.caught_by]
     run = subprocess.run(
