@@ -7,6 +7,7 @@ from scheduler.placement import gangs
 from scheduler.placement.books import Books
 from scheduler.placement.candidates import UNFIT, Candidates, Shape
 from scheduler.placement.decisions import Choice, Decision, Unplaced
+from scheduler.placement.explain import Explanation, explain
 from scheduler.placement.picking import pick
 from scheduler.placement.requests import Request, shape_of
 from scheduler.placement.shapes import Packing
@@ -53,6 +54,10 @@ class Engine:
                 why = hopeless[shape] = removed, only_for_now(removed)
             unplaced.append(Unplaced(request, *why))
         return Choice(decisions, unplaced)
+
+    def explain(self, request: Request) -> Explanation:
+        """Why a request finds what it finds in what the last choice has left, and what would let it match."""
+        return explain(self._books, request)
 
     def _see(self, snapshot: Snapshot) -> None:
         """Follow what changed since the last choice, or begin anew where nodes, offers or devices came or went."""

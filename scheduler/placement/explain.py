@@ -15,6 +15,9 @@ from scheduler.placement.snapshot import Places
 CHANGES_MAX = 3
 """Changes that are told; the ones that would let most offers match come first."""
 
+TRIED_MAX = 32
+"""Sets of rules that are tried, those of fewest rules first."""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -57,9 +60,8 @@ def explain(books: Books, request: Request, rules: Sequence[Rule] = RULES) -> Ex
 def _changes(books: Books, request: Request, rules: Sequence[Rule]) -> tuple[Change, ...]:
     """The least that has to change: one thing if that is enough, else the fewest things at once."""
     failing = _failing(books, request, rules)
-    tried = (
-        _relaxed(books, request, rules, broken, np.array(places, dtype=np.intp)) for broken, places in failing.items()
-    )
+    fewest = sorted(failing, key=len)[:TRIED_MAX]
+    tried = (_relaxed(books, request, rules, broken, failing[broken]) for broken in fewest)
     found = sorted((change for change in tried if change is not None), key=_order)
     return tuple(change for change in found if len(change.parts) == len(found[0].parts))[:CHANGES_MAX]
 
@@ -68,22 +70,25 @@ def _order(change: Change) -> tuple[object, ...]:
     return len(change.parts), -change.offers, change.parts
 
 
-def _failing(books: Books, request: Request, rules: Sequence[Rule]) -> dict[tuple[Rule, ...], list[int]]:
-    """The offers that the customer could have by asking otherwise, by the rules they break now."""
+def _failing(books: Books, request: Request, rules: Sequence[Rule]) -> dict[tuple[Rule, ...], Places]:
+    """The offers the customer could have by asking otherwise, by the rules they break now."""
     asked = request.together
     every = np.arange(len(books.snapshot.offers))
-    broken: list[list[Rule]] = [[] for _ in every]
     alone = [rule for rule in rules if not rule.of_many and rule.asked(asked)]
-    for rule in alone:
-        for place in every[~rule.keeps(books, asked, every)].tolist():
-            broken[place].append(rule)
-    found: dict[tuple[Rule, ...], list[int]] = {}
-    for place, breaks in enumerate(broken):
-        if all(rule.relaxing is not None for rule in breaks):
-            found.setdefault(tuple(breaks), []).append(place)
+    broken = np.zeros(len(every), dtype=np.int64)
+    possible = np.ones(len(every), dtype=np.bool_)
+    for bit, rule in enumerate(alone):
+        breaks = ~rule.keeps(books, asked, every)
+        broken |= breaks.astype(np.int64) << bit
+        if rule.relaxing is None:
+            possible &= ~breaks
+    found: dict[tuple[Rule, ...], Places] = {}
+    for bits in np.unique(broken[possible]).tolist():
+        breaks_these = tuple(rule for bit, rule in enumerate(alone) if bits >> bit & 1)
+        found[breaks_these] = np.flatnonzero(possible & (broken == bits))
     # What breaks no rule by itself is too little for a gang.
-    enough, many = found.pop((), []), [rule for rule in rules if rule.of_many and rule.asked(asked)]
-    if enough and many:
+    enough, many = found.pop((), None), [rule for rule in rules if rule.of_many and rule.asked(asked)]
+    if enough is not None and many:
         found[many[0],] = enough
     return found
 

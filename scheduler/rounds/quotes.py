@@ -11,9 +11,10 @@ from market.money import window_hold_microusd
 from market.resources import Unit
 from market.specs import JobSpec
 from scheduler.placement.books import Books
+from scheduler.placement.explain import explain
 from scheduler.placement.requests import Request
 from scheduler.placement.rules import STANDING_RULES
-from scheduler.placement.sieve import in_words, price_in_words, sieve
+from scheduler.placement.sieve import price_in_words, sieve
 from scheduler.placement.snapshot import Snapshot
 from scheduler.rounds import snapshots
 from scheduler.supply.offers import OfferRecord, cheapest_first
@@ -88,9 +89,8 @@ def request_of(spec: JobSpec, price_limit_microusd_per_unit_hour: int | None) ->
 
 def _plan(books: Books, spec: JobSpec) -> Plan | NoOffer:
     request = request_of(spec, spec.budget.max_price)
-    found = sieve(books, request, STANDING_RULES)
-    positions = np.flatnonzero(found.suits)
-    explanation = in_words(found.removed, len(books.snapshot.offers)) if len(positions) == 0 else ""
+    positions = np.flatnonzero(sieve(books, request, STANDING_RULES).suits)
+    explanation = str(explain(books, request, STANDING_RULES)) if len(positions) == 0 else ""
     if spec.budget.max_price is not None:
         limit = spec.budget.max_price
     elif len(positions):
@@ -121,7 +121,7 @@ def _limit(books: Books, spec: JobSpec) -> Limit | NoOffer:
         return Limit(unit, spec.quantity_milli, spec.budget.max_price)
     found = sieve(books, request, STANDING_RULES)
     if not found.suits.any():
-        return _no_offer(in_words(found.removed, len(books.snapshot.offers)))
+        return _no_offer(str(explain(books, request, STANDING_RULES)))
     return Limit(unit, spec.quantity_milli, int(books.snapshot.price[found.suits].max()))
 
 

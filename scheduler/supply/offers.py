@@ -15,6 +15,7 @@ from market.ids import new_id
 from market.money import PRICE_MAX_MICROUSD
 from market.resources import GpuRequest, Unit
 from scheduler.placement.books import Books
+from scheduler.placement.explain import explain
 from scheduler.placement.requests import Request
 from scheduler.placement.rules import RULES
 from scheduler.placement.sieve import in_words, sieve
@@ -87,7 +88,8 @@ def survey(session: Session, filters: OfferFilters, limit: int = SEARCH_MAX) -> 
     )
     found = sieve(books, wanted, LISTED_RULES)
     records = cheapest_first(books, np.flatnonzero(found.suits).tolist(), min(limit, SEARCH_MAX))
-    return OfferSurvey(records, dict(found.removed), in_words(found.removed, len(books.snapshot.offers)))
+    told = in_words(found.removed, len(books.snapshot.offers))
+    return OfferSurvey(records, dict(found.removed), told if records else str(explain(books, wanted, LISTED_RULES)))
 
 
 def cheapest_first(books: Books, positions: Iterable[int], limit: int) -> list[OfferRecord]:
