@@ -6,6 +6,7 @@ A condition is what an agent says of itself. That a node says it is well proves 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -166,9 +167,11 @@ class Condition(BaseModel):
         return ADVICE[self.code]
 
 
-Spread = tuple[int, int, int]
+SAMPLE_MAX = 2**31 - 1
+ENERGY_MAX = 2**53
+Sample = Annotated[int, Field(ge=-SAMPLE_MAX, le=SAMPLE_MAX)]
+Spread = tuple[Sample, Sample, Sample]
 """The least, the mean and the most of a minute's samples."""
-_FIGURE_MAX = 2**53
 
 
 class GpuMinute(BaseModel):
@@ -187,7 +190,7 @@ class GpuMinute(BaseModel):
     temperature_c: Spread | None = None
     power_milliwatts: Spread | None = None
     sm_clock_mhz: Spread | None = None
-    energy_millijoules: int | None = Field(default=None, ge=0, le=_FIGURE_MAX)
+    energy_millijoules: int | None = Field(default=None, ge=0, le=ENERGY_MAX)
     throttled_samples: int = Field(default=0, ge=0, le=1_000)
 
 

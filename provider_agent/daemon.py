@@ -22,7 +22,7 @@ from provider_agent.gpus.dcgm_exporter import WithDcgm
 from provider_agent.gpus.detection import open_gpus
 from provider_agent.gpus.inventory import node_inventory
 from provider_agent.gpus.port import Gpus
-from provider_agent.health.surroundings import Surroundings, read_disk
+from provider_agent.health.surroundings import Surroundings, own_processes, read_disk
 from provider_agent.health.telling import Health
 from provider_agent.health.watch import GpuWatch
 from provider_agent.launching import PoolLauncher
@@ -30,7 +30,6 @@ from provider_agent.pacing import Backoff
 from provider_agent.polling import WAIT_SECONDS, Polling
 from provider_agent.pool.cluster import Pool
 from provider_agent.pool.head import PoolConfig
-from provider_agent.proving.proving import Proving
 from provider_agent.reports import Reports
 from provider_agent.sandbox.choice import Choice, NoSandbox, SandboxConfig, choose
 from provider_agent.sandbox.port import Sandbox
@@ -168,7 +167,6 @@ class Agent:
                 "inventory": lambda: self._declare_changes(conversation),
                 "health": health.run,
                 "expiry": lambda: _expire(spool),
-                "proofs": self._proving(conversation, registry).run,
                 **self._besides,
             }
             self._listen_to_signals()
@@ -180,12 +178,6 @@ class Agent:
             finally:
                 self._watch.stop()
                 await registry.close(end_attempts=self._options.end_jobs_on_exit)
-
-    def _proving(self, conversation: Conversation, registry: Registry) -> Proving:
-        """Proofs run where jobs find their GPU libraries, and where the agent itself runs."""
-        runtime = self._options.job_runtime
-        pythons = [runtime / "bin" / "python", None] if runtime is not None and self._inventory.gpus else [None]
-        return Proving(conversation, registry.leased_gpus, pythons, self._folder.root)
 
     async def _run_all(self, work: dict[str, Callable[[], Awaitable[None]]]) -> None:
         tasks = {asyncio.create_task(_for_ever(name, job), name=name) for name, job in work.items()}
@@ -212,12 +204,13 @@ class Agent:
             await asyncio.sleep(INVENTORY_SECONDS)
 
     def _surroundings(self, registry: Registry, polling: Polling) -> Surroundings:
-        facts = self._watch.seen.facts
+        facts, leased = self._watch.seen.facts, registry.leased_gpus()
         doubts = {} if self._gpus.simulated else {fact.uuid: contradiction(fact) for fact in facts}
         return Surroundings(
             pool=frozenset(fact.uuid for fact in self._inventory.gpus),
             seen=self._watch.ever,
-            leased=registry.leased_gpus(),
+            leased=leased,
+            own=own_processes(self._watch.seen.look, leased),
             contradictions={uuid: words for uuid, words in doubts.items() if words is not None},
             hung_seconds=self._watch.hung_seconds(),
             clock_off_seconds=polling.clock_off_seconds,

@@ -6,10 +6,14 @@ the device, and a driver that went away is opened again at the next look.
 
 import ctypes
 import importlib
+import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
+
+import structlog
+from pydantic import ValidationError
 
 from market.resources import GPU_COUNT_MAX, GpuFacts
 from provider_agent.gpus.catalogue import compute_capability
@@ -23,7 +27,10 @@ CHECKUP_EVERY = 5
 """Looks between two check-ups, which ask more and find the devices anew."""
 EVENTS_MAX = 64
 
+_UUID = re.compile(r"[A-Za-z0-9-]{5,64}")
 _Field = TypeVar("_Field")
+
+_log = structlog.get_logger(__name__)
 
 
 def open_nvml() -> Gpus:
@@ -119,7 +126,7 @@ class NvmlGpus:
         twice: set[str] = set()
         for index in range(min(count, GPU_COUNT_MAX)):
             device = self._told(self._nvml.nvmlDeviceGetHandleByIndex, index)
-            uuid = None if device is None else self._told(self._nvml.nvmlDeviceGetUUID, device)
+            uuid = None if device is None else self._uuid(device)
             memory = None if device is None else self._told(self._nvml.nvmlDeviceGetMemoryInfo, device)
             if uuid is None or (uuid not in self._files and (memory is None or int(memory.total) <= 0)):
                 # Nothing can be promised about it. A known one is judged by what it answers.
@@ -192,19 +199,28 @@ class NvmlGpus:
         mig = told("nvmlDeviceGetMigMode")
         ecc = told("nvmlDeviceGetEccMode")
         model = (told("nvmlDeviceGetName") or "unknown NVIDIA GPU")[:80]
-        return GpuFacts(
-            uuid=uuid,
-            index=index,
-            model=model,
-            memory_bytes=int(memory.total),
-            compute_capability=f"{capability[0]}.{capability[1]}" if capability else compute_capability(model),
-            pci_bus_id=_text(pci.busId) if pci is not None else None,
-            pci_device_id=int(pci.pciDeviceId) if pci is not None else None,
-            power_limit_milliwatts=told("nvmlDeviceGetEnforcedPowerLimit"),
-            ecc=None if ecc is None else bool(ecc[0]),
-            mig=None if mig is None else bool(mig[0]),
-            nvlinks=nvlinks_of(told)[1],
-        )
+        try:
+            return GpuFacts(
+                uuid=uuid,
+                index=index,
+                model=model,
+                memory_bytes=int(memory.total),
+                compute_capability=f"{capability[0]}.{capability[1]}" if capability else compute_capability(model),
+                pci_bus_id=_text(pci.busId) if pci is not None else None,
+                pci_device_id=int(pci.pciDeviceId) if pci is not None else None,
+                power_limit_milliwatts=told("nvmlDeviceGetEnforcedPowerLimit"),
+                ecc=None if ecc is None else bool(ecc[0]),
+                mig=None if mig is None else bool(mig[0]),
+                nvlinks=nvlinks_of(told)[1],
+            )
+        except ValidationError as error:
+            _log.warning("a device tells what cannot be", uuid=uuid, field=error.errors(include_url=False)[0]["loc"])
+            return None
+
+    def _uuid(self, device: Any) -> str | None:
+        """None for one that does not tell it, or tells something that is none."""
+        told = self._told(self._nvml.nvmlDeviceGetUUID, device)
+        return told if told is not None and _UUID.fullmatch(told) else None
 
     def _listen(self) -> None:
         """Have Xid events kept for us; a driver that cannot do this tells of its faults in other ways."""
@@ -222,7 +238,7 @@ class NvmlGpus:
             event = self._told(nvml.nvmlEventSetWait_v2, self._events, 0)
             if event is None:
                 return
-            uuid = self._told(nvml.nvmlDeviceGetUUID, event.device) or self._uuid_of(event.device)
+            uuid = self._uuid(event.device) or self._uuid_of(event.device)
             if event.eventType == nvml.nvmlEventTypeXidCriticalError and uuid is not None:
                 yield XidEvent(uuid, int(event.eventData))
 

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from market.health import MINUTES_KEPT_MAX, GpuMinute, Spread
+from market.health import ENERGY_MAX, MINUTES_KEPT_MAX, SAMPLE_MAX, GpuMinute, Spread
 from provider_agent.gpus.readings import (
     THROTTLE_HW_SLOWDOWN,
     THROTTLE_HW_THERMAL,
@@ -64,11 +64,12 @@ class _Gathering:
         for name, figure in _FIGURES.items():
             value = figure(pulse)
             if value is not None:
+                value = max(-SAMPLE_MAX, min(value, SAMPLE_MAX))
                 self.sums.setdefault(name, _Sums(value, value)).add(value)
 
     @property
     def energy(self) -> int | None:
-        return None if self.energy_first is None else (self.energy_last or 0) - self.energy_first
+        return None if self.energy_first is None else min((self.energy_last or 0) - self.energy_first, ENERGY_MAX)
 
 
 class Minutes:

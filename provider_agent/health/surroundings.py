@@ -5,6 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
+from provider_agent.gpus.readings import Look
+
 FILES_FREE_MIN = 1000
 
 
@@ -20,17 +24,32 @@ class DiskReading:
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """pool: the GPUs that Ray's books know; seen: every GPU that this agent ever saw; leased: those that jobs hold now;
-    contradictions: by UUID, how its facts are not those of its name; hung_seconds: how long the driver has owed an
-    answer; clock_off_seconds: how far the clock is from the portal's, None before the portal was asked.
+    contradictions: by UUID, how its facts are not those of its name; own: processes that the agent started;
+    hung_seconds: how long the driver has owed an answer; clock_off_seconds: how far the clock is from the portal's,
+    None before the portal was asked.
     """
 
     pool: frozenset[str] = frozenset()
     seen: frozenset[str] = frozenset()
     leased: frozenset[str] = frozenset()
     contradictions: Mapping[str, str] = field(default_factory=dict)
+    own: frozenset[int] = frozenset()
     hung_seconds: float = 0.0
     clock_off_seconds: float | None = None
     disk: DiskReading | None = None
+
+
+def own_processes(look: Look, leased: frozenset[str]) -> frozenset[int]:
+    """Of the processes on devices that no job holds, those that descend from this one: proofs compute there too."""
+    pids = {pid for device in look.devices if device.uuid not in leased for pid in device.checkup.processes or ()}
+    return frozenset(pid for pid in pids if _descends_from_us(pid))
+
+
+def _descends_from_us(pid: int) -> bool:
+    try:
+        return any(parent.pid == os.getpid() for parent in psutil.Process(pid).parents())
+    except psutil.Error:
+        return False
 
 
 def read_disk(folder: Path) -> DiskReading | None:

@@ -143,8 +143,9 @@ def _of_use(device: GpuReading, around: Surroundings) -> Iterator[Symptom]:
     checkup, uuid = device.checkup, device.uuid
     if checkup.mig:
         yield Symptom(HealthCode.MIG_MODE, uuid)
-    if checkup.processes and uuid not in around.leased:
-        yield Symptom(HealthCode.USED_BY_OTHERS, uuid, f"PID {', '.join(map(str, checkup.processes[:5]))}")
+    strangers = [pid for pid in checkup.processes or () if pid not in around.own]
+    if strangers and uuid not in around.leased:
+        yield Symptom(HealthCode.USED_BY_OTHERS, uuid, f"PID {', '.join(map(str, strangers[:5]))}")
     if uuid not in around.pool:
         yield Symptom(HealthCode.NOT_IN_POOL, uuid)
     if uuid in around.contradictions:

@@ -1,7 +1,7 @@
 """The health of nodes: what their agents say stands against them, what that takes out of the market, and telemetry."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from infra.outbox import wake
 from market.agent_api import HealthReport
 from market.errors import NotFound
-from market.health import ADVICE
+from market.health import ADVICE, Condition, HealthCode
 from market.health import GpuMinute as ToldMinute
 from scheduler.tables import Gpu, GpuMinute, Node, NodeCondition
 from scheduler.waking import PLACE
@@ -22,6 +22,9 @@ from scheduler.work import leases
 log = structlog.get_logger(__name__)
 MINUTES_KEPT = timedelta(hours=24)
 CONDITIONS_KEPT = timedelta(days=30)
+FLUTTER = timedelta(minutes=10)
+PAST_MAX = 2000
+"""Ended conditions kept of one node."""
 STANDING_MAX = 1000
 TRIM_MAX = 10_000
 _NODE = ""
@@ -53,11 +56,9 @@ def take(session: Session, node_id: str, report: HealthReport, now: datetime) ->
     for key in known.keys() - said.keys():
         known[key].ended_at = now
         log.info("condition_ended", node_id=node_id, code=key[1], gpu=key[0])
-    for (uuid, code), condition in said.items():
-        if (uuid, code) not in known:
-            fresh = NodeCondition(node_id=node_id, gpu_uuid=uuid, code=code, detail=condition.detail, began_at=now)
-            session.add(fresh)
-            log.warning("condition_began", node_id=node_id, code=code, gpu=uuid, detail=condition.detail)
+    began = {key: condition for key, condition in said.items() if key not in known}
+    if began:
+        _begin(session, node_id, began, now)
     session.flush()
     if quarantine(session, node, now):
         node.revision += 1
@@ -129,6 +130,27 @@ def trim(session: Session, now: datetime, limit: int = TRIM_MAX) -> int:
         delete(NodeCondition).where(NodeCondition.id.in_(ended)).returning(NodeCondition.id)
     ).all()
     return len(minutes) + len(conditions)
+
+
+def _begin(session: Session, node_id: str, began: Mapping[tuple[str, HealthCode], Condition], now: datetime) -> None:
+    """What ended a moment ago and comes again goes on, so that what flutters is one row; a node's past is bounded."""
+    ended = (
+        select(NodeCondition)
+        .where(NodeCondition.node_id == node_id, NodeCondition.ended_at.is_not(None))
+        .order_by(NodeCondition.ended_at.desc(), NodeCondition.id.desc())
+    )
+    recent = session.scalars(ended.where(NodeCondition.ended_at > now - FLUTTER)).all()
+    latest = {(row.gpu_uuid, row.code): row for row in reversed(recent)}
+    for key, condition in began.items():
+        uuid, code = key
+        log.warning("condition_began", node_id=node_id, code=code, gpu=uuid, detail=condition.detail)
+        if key in latest:
+            latest[key].ended_at, latest[key].detail = None, condition.detail
+            continue
+        session.add(NodeCondition(node_id=node_id, gpu_uuid=uuid, code=code, detail=condition.detail, began_at=now))
+    session.flush()
+    oldest = select(ended.offset(PAST_MAX).subquery().c.id)
+    session.execute(delete(NodeCondition).where(NodeCondition.id.in_(oldest)))
 
 
 def _open(session: Session, node_ids: Sequence[str]) -> list[NodeCondition]:

@@ -45,6 +45,7 @@ class Looking:
             "readings": {reading.uuid: asdict(reading) for reading in self.watch.seen.look.devices},
             "dcgm": {reading.uuid: dict(told_by(reading)) for reading in self.watch.seen.look.devices},
             "busy_ms": {uuid: self.watch.busy.total_ms([uuid]) for uuid in self.watch.ever},
+            "minute": [minute.model_dump(mode="json") for minute in self.watch.minute_to_tell()],
             "files": self.gpus.device_files([fact.uuid for fact in self.watch.seen.facts]),
         }
 

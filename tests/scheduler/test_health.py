@@ -100,13 +100,36 @@ def test_what_ended_is_kept_with_its_times_and_comes_again_as_a_new_one(world: W
     say(world, node, condition)
     world.clock.advance(timedelta(minutes=5))
     say(world, node)
-    world.clock.advance(timedelta(minutes=5))
+    world.clock.advance(timedelta(minutes=11))
     say(world, node, condition)
     rows = world.session.scalars(select(NodeCondition).order_by(NodeCondition.id)).all()
     assert [(row.began_at, row.ended_at) for row in rows] == [
         (began, began + timedelta(minutes=5)),
-        (began + timedelta(minutes=10), None),
+        (began + timedelta(minutes=16), None),
     ]
+
+
+def test_what_flutters_is_one_condition_that_goes_on(world: World) -> None:
+    node = world.node(["H100"])
+    began = world.clock.now()
+    for _ in range(20):
+        say(world, node, Condition(code=HealthCode.TOO_HOT, gpu_uuid=uuid_of(node, 0, world)))
+        world.clock.advance(timedelta(minutes=1))
+        say(world, node)
+        world.clock.advance(timedelta(minutes=1))
+    (row,) = world.session.scalars(select(NodeCondition)).all()
+    assert (row.began_at, row.ended_at) == (began, began + timedelta(minutes=39))
+
+
+def test_a_nodes_past_is_bounded_whatever_its_agent_says(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "PAST_MAX", 5)
+    node = world.node()
+    for number in range(10):
+        say(world, node, Condition(code=HealthCode.GPU_LOST, gpu_uuid=f"GPU-made-up-{number}"))
+        world.clock.advance(timedelta(minutes=1))
+    rows = world.session.scalars(select(NodeCondition).order_by(NodeCondition.id)).all()
+    assert len(rows) == 6
+    assert [row.gpu_uuid for row in rows if row.ended_at is None] == ["GPU-made-up-9"]
 
 
 def test_a_card_that_left_and_comes_back_is_still_in_quarantine(world: World) -> None:

@@ -84,6 +84,7 @@ FAULTS = (
     Fault("one UUID twice", (f"1.uuid {uuid_of(0)}",), HealthCode.UUID_TWICE, True, "reinstall", gpus=(0,)),
     Fault("a third one, later", ("count 3",), HealthCode.NOT_IN_POOL, True, "restart the agent", gpus=(2,)),
     Fault("one without a UUID", ("count 3", "2.uuid NA"), HealthCode.GPU_UNNAMED, False, "nvidia-smi -q", gpus=(None,)),
+    Fault("one whose UUID is none", ("count 3", "2.uuid ???"), HealthCode.GPU_UNNAMED, False, "reboot", gpus=(None,)),
     Fault("one without memory", ("count 3", "2.memory NA"), HealthCode.GPU_UNNAMED, False, "reboot", gpus=(None,)),
     Fault("driver unloaded", (f"fail.nvmlDeviceGetCount_v2 {NOT_LOADED}", f"fail.nvmlInitWithFlags {NOT_LOADED}"),
           HealthCode.DRIVER_SILENT, True, "load the driver", BOTH),
@@ -172,3 +173,29 @@ def test_a_field_that_is_not_told_costs_that_field_alone(looker: tuple[FakeDrive
     }
     assert len(differing) <= (4 if key == "rows_failed" else 2), "one question tells at most two, or four about rows"
     assert [fact["uuid"] for fact in found["facts"]] == [uuid_of(0), uuid_of(1)]
+
+
+HUGE = 2**64 - 1
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_figures_beyond_all_reason_cost_at_most_their_device(looker: tuple[FakeDriver, Looker], fresh: bool) -> None:
+    driver, process = looker
+    driver.say()
+    process.look(fresh=True)
+    keys = (
+        "memory",
+        "memory_used",
+        "temperature",
+        "power",
+        "energy",
+        "sm_clock",
+        "power_limit",
+        "pci_device",
+        "throttle",
+    )
+    driver.say(*(f"1.{key} {HUGE}" for key in keys), "1.capability 2000000000")
+    found = process.look(130, 1.0, fresh=fresh)
+    assert uuid_of(0) in {fact["uuid"] for fact in found["facts"]}
+    assert not [each for each in found["conditions"] if each["gpu_uuid"] == uuid_of(0)]
+    assert all(minute["samples"] for minute in found["minute"])

@@ -1,5 +1,7 @@
 """How long something must last before it counts, and how long it must be gone: the rules behind every condition."""
 
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from market.health import HealthCode
 from provider_agent.gpus.readings import Checkup, GpuReading, Look, Pulse, XidEvent
 from provider_agent.health.judging import PATIENCE, Memory, step
-from provider_agent.health.surroundings import DiskReading, Surroundings, read_disk
+from provider_agent.health.surroundings import DiskReading, Surroundings, own_processes, read_disk
 from provider_agent.health.symptoms import DISK_FULL_BYTES, DISK_WELL_BYTES
 
 UUID = "GPU-00000000"
@@ -146,3 +148,17 @@ def test_a_real_file_system_is_read(tmp_path: Path) -> None:
     assert disk is not None
     assert disk.free_bytes > 0
     assert not disk.read_only
+
+
+def test_what_the_agent_itself_computes_is_nobody_elses_work(course: Course) -> None:
+    with subprocess.Popen(["sleep", "60"]) as child:
+        try:
+            look = Look((GpuReading(UUID, 0, QUIET, Checkup(processes=(child.pid, 1))),))
+            assert own_processes(look, frozenset()) == {child.pid}
+            assert own_processes(look, frozenset({UUID})) == frozenset(), "a job's are not looked up"
+        finally:
+            child.kill()
+    around = replace(AROUND, own=frozenset({77}))
+    assert [course.look(around=around, seconds=40, checkup=Checkup(processes=(77,))) for _ in range(2)] == [[], []]
+    told = [course.look(around=around, seconds=40, checkup=Checkup(processes=(77, 78))) for _ in range(2)]
+    assert told == [[], [HealthCode.USED_BY_OTHERS]]
