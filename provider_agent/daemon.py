@@ -30,6 +30,7 @@ from provider_agent.pacing import Backoff
 from provider_agent.polling import WAIT_SECONDS, Polling
 from provider_agent.pool.cluster import Pool
 from provider_agent.pool.head import PoolConfig
+from provider_agent.proving.proving import Proving
 from provider_agent.reports import Reports
 from provider_agent.sandbox.choice import Choice, NoSandbox, SandboxConfig, choose
 from provider_agent.sandbox.port import Sandbox
@@ -167,6 +168,7 @@ class Agent:
                 "inventory": lambda: self._declare_changes(conversation),
                 "health": health.run,
                 "expiry": lambda: _expire(spool),
+                "proofs": self._proving(conversation, registry).run,
                 **self._besides,
             }
             self._listen_to_signals()
@@ -178,6 +180,12 @@ class Agent:
             finally:
                 self._watch.stop()
                 await registry.close(end_attempts=self._options.end_jobs_on_exit)
+
+    def _proving(self, conversation: Conversation, registry: Registry) -> Proving:
+        """Proofs run where jobs find their GPU libraries, and where the agent itself runs."""
+        runtime = self._options.job_runtime
+        pythons = [runtime / "bin" / "python", None] if runtime is not None and self._inventory.gpus else [None]
+        return Proving(conversation, registry.leased_gpus, pythons, self._folder.root)
 
     async def _run_all(self, work: dict[str, Callable[[], Awaitable[None]]]) -> None:
         tasks = {asyncio.create_task(_for_ever(name, job), name=name) for name, job in work.items()}
