@@ -1,10 +1,20 @@
 """GPUs as the real NVML binding shows them over a compiled fake driver."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 from fake_driver import FakeDriver, build, looking, uuid_of
 
-LOST, NOT_LOADED = 15, 9
+NOT_LOADED = 9
+
+
+def run(driver: FakeDriver, script: str) -> str:
+    """What a script prints in a process over that driver."""
+    environment = {**os.environ, **driver.environment}
+    told = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    return told.stdout
 
 
 def test_the_facts_of_each_device_come_from_the_driver(driver: FakeDriver) -> None:
@@ -97,3 +107,35 @@ def test_a_lost_card_leaves_the_inventory_and_comes_back_to_it(driver: FakeDrive
         assert [fact["index"] for fact in looker.look(6)["facts"]] == [1]
         driver.say()
         assert [fact["index"] for fact in looker.look(6)["facts"]] == [0, 1]
+
+
+def test_a_driver_that_hangs_when_it_is_opened_costs_the_gpus_and_not_the_start(driver: FakeDriver) -> None:
+    driver.say("fail.nvmlInitWithFlags hang")
+    opened = (
+        "from provider_agent.gpus.detection import open_gpus\n"
+        "from provider_agent.health.once import conditions_at_a_look\n"
+        "gpus = open_gpus(None, '', seconds_max=0.2)\n"
+        "print(gpus.note, [each.code.value for each in conditions_at_a_look(gpus)], gpus.facts())"
+    )
+    told = run(driver, opened)
+    assert "it hangs" in told
+    assert told.strip().endswith("['driver_unready'] []")
+
+
+def test_the_checklist_sees_at_one_look_what_would_have_to_last(driver: FakeDriver) -> None:
+    driver.say("1.temperature 91", "0.pcie_width 8")
+    checked = (
+        "from pathlib import Path\n"
+        "import tempfile\n"
+        "from provider_agent.checklist import Checklist, Subject\n"
+        "with tempfile.TemporaryDirectory() as folder:\n"
+        "    checks = list(Checklist(Subject(Path(folder), allow_plain_sandbox=True)).run())\n"
+        "for check in checks:\n"
+        "    print(check.name, check.level, check.actual, '|', check.mend)"
+    )
+    lines = [line for line in run(driver, checked).splitlines() if line.startswith("gpu")]
+    assert lines[0].startswith("gpus PASS 2 GPUs, driver 570.124.06")
+    assert [line.partition(" | ")[0] for line in lines[1:]] == [
+        f"gpu health WARN {uuid_of(0)}: the GPU's PCIe link has fewer lanes than it could (8 of 16 lanes)",
+        f"gpu health WARN {uuid_of(1)}: the GPU is too hot (91 °C)",
+    ]
