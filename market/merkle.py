@@ -29,6 +29,32 @@ def root(leaves: Sequence[bytes]) -> bytes:
     return levels(leaves)[-1][0] if leaves else EMPTY_ROOT
 
 
+class Growing:
+    """A tree of which only the roots of its whole parts are kept: for leaves that are read one by one."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._parts: list[bytes] = []
+
+    def add(self, leaf: bytes) -> None:
+        """leaf: 32 bytes; the next one from the left."""
+        node, number = leaf, self.count
+        while number & 1:
+            node = _parent(self._parts.pop(), node)
+            number >>= 1
+        self._parts.append(node)
+        self.count += 1
+
+    def root(self) -> bytes:
+        """The same as `root` of all leaves so far."""
+        if not self._parts:
+            return EMPTY_ROOT
+        *parts, node = self._parts
+        for part in reversed(parts):
+            node = _parent(part, node)
+        return node
+
+
 def path(rows: Sequence[Sequence[bytes]], index: int) -> list[bytes]:
     """The siblings on the way from leaf `index` to the root, lowest first."""
     siblings = []

@@ -25,6 +25,7 @@ ENTRIES = (
     Entry("cost", "gridbay.cli.cost:app", "Show what a job has cost, line by line.", _CUSTOMER),
     Entry("outputs", "gridbay.cli.outputs:app", "List what a job left, or download it.", _CUSTOMER),
     Entry("receipt", "gridbay.cli.receipt:app", "Fetch and check the proof of a job's bill.", _CUSTOMER),
+    Entry("epoch", "gridbay.cli.epoch:app", "Fetch and recompute a closed epoch, line by line.", _CUSTOMER),
     Entry("balance", "gridbay.cli.balance:app", "Show what can be spent and what is held for jobs.", _CUSTOMER),
     Entry("deposit", "gridbay.cli.deposit:app", "Pay USDC in: shows how, and waits for it.", _CUSTOMER),
     Entry("secrets", "gridbay.cli.secrets:app", "Store secrets for jobs that name them.", _CUSTOMER),

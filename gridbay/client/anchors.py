@@ -3,7 +3,7 @@
 Asks any Solana RPC by plain JSON-RPC, so that a bill can be checked without the market and without its software.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,20 +37,27 @@ class ChainVerdict(Verdict):
 
 
 def verify_anchors(receipt: Receipt, rpc_url: str, *, treasury: str | None = None) -> ChainVerdict:
-    """Whether the roots that the receipt rests on are on the chain.
+    """As verify_roots, for those that the receipt rests on."""
+    return verify_roots(_roots(receipt), receipt.treasury, rpc_url, treasury=treasury)
 
-    treasury: the address one trusts to speak for the market; without it, the one that the receipt names. Raises
+
+def verify_roots(
+    roots: Iterable[tuple[EpochRoot, str | None]], named: str | None, rpc_url: str, *, treasury: str | None = None
+) -> ChainVerdict:
+    """Whether these roots are on the chain, in the transactions beside them.
+
+    treasury: the address one trusts to speak for the market; without it, the one that their document names. Raises
     Unavailable when the RPC does not answer.
     """
-    signer = treasury or receipt.treasury
+    signer = treasury or named
     problems: list[str] = []
     anchors: list[Anchor] = []
     if signer is None:
-        problems.append("the receipt does not say whose signature anchors its epochs: name the treasury's address")
-    if treasury is not None and receipt.treasury not in (None, treasury):
-        problems.append(f"the receipt names {receipt.treasury} as the treasury, not {treasury}")
+        problems.append("it is not said whose signature anchors the epochs: name the treasury's address")
+    if treasury is not None and named not in (None, treasury):
+        problems.append(f"it names {named} as the treasury, not {treasury}")
     with storage_client(rpc_url) as client:
-        for root, signature in sorted(_roots(receipt), key=lambda item: item[0].epoch):
+        for root, signature in sorted(roots, key=lambda item: item[0].epoch):
             if signature is None:
                 problems.append(f"epoch {root.epoch} is not anchored yet")
                 continue

@@ -29,6 +29,7 @@ from market.customer_api import (
     PlanView,
     WorkdirAnswer,
 )
+from market.epochs import EpochLines, PublishedEpoch, PublishedLine
 from market.errors import InvalidInput
 from market.receipts import Receipt
 from market.specs import InvalidSpec
@@ -85,9 +86,10 @@ class Gridbay:
         max_price: str | None = None,
         unit: str | None = None,
         simulated: bool | None = None,
+        verified: bool = False,
     ) -> list[OfferView]:
         """What is for rent, cheapest first. gpu: as in job.yaml (24GB.., H100:80GB); max_price: in USDC an hour."""
-        query = {"gpu": gpu, "max_price": max_price, "unit": unit, "simulated": simulated}
+        query = {"gpu": gpu, "max_price": max_price, "unit": unit, "simulated": simulated, "verified": verified or None}
         return list(self._pages("/v1/offers", Page[OfferView], query))
 
     def plan(self, spec: Mapping[str, Any], *, workdir_sha256: str | None = None) -> PlanView:
@@ -154,6 +156,14 @@ class Gridbay:
         """The proof of a job's bill; raises Unavailable while the epoch of one of its lines is open."""
         # An open epoch is a plain answer here, not a moment's weakness: asking again at once is no use.
         return self._transport.ask(Receipt, "GET", f"/v1/jobs/{segment(job_id)}/receipt", insist=False)
+
+    def published_epoch(self, epoch: int) -> PublishedEpoch:
+        """A closed epoch's root and anchor, as anybody may read them."""
+        return self._transport.ask(PublishedEpoch, "GET", f"/v1/epochs/{epoch}/published")
+
+    def published_lines(self, epoch: int, start: int = 0) -> list[PublishedLine]:
+        """Its lines from that leaf on, some at a time; none are left when there are none."""
+        return self._transport.ask(EpochLines, "GET", f"/v1/epochs/{epoch}/published/lines?start={start}").lines
 
     def balance(self) -> BalanceView:
         return self._transport.ask(BalanceView, "GET", "/v1/balance")

@@ -26,6 +26,9 @@ WRITERS = frozenset({"owner", "member", "stranger"})
 OWNERS = frozenset({"owner", "stranger"})
 PROVIDERS = frozenset({"provider", "other_provider"})
 AGENTS = frozenset({"agent", "other_agent"})
+EVERYBODY = (
+    frozenset({"anonymous", "expired", "revoked", "mistyped", "joiner", "operator"}) | CUSTOMERS | PROVIDERS | AGENTS
+)
 FOREIGN = frozenset({"stranger", "other_provider", "other_agent"})
 
 
@@ -42,12 +45,9 @@ class Right:
 
 SPEND = {"Idempotency-Key": "isolation"}
 RIGHTS: dict[str, Right] = {
-    "get_health": Right(
-        frozenset({"anonymous", "expired", "revoked", "mistyped", "joiner", "operator"})
-        | CUSTOMERS
-        | PROVIDERS
-        | AGENTS
-    ),
+    "get_health": Right(EVERYBODY),
+    "get_published_epoch": Right(EVERYBODY),
+    "list_published_lines": Right(EVERYBODY),
     "get_identity": Right(CUSTOMERS),
     "list_tokens": Right(OWNERS),
     "create_token": Right(OWNERS, {"name": "ci", "role": "viewer"}),

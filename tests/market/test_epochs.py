@@ -1,0 +1,205 @@
+"""Anybody recomputes an epoch from its published lines, and nothing in them, or in a receipt, can be changed unseen."""
+
+import json
+import os
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from market import merkle
+from market.epochs import PublishedEpoch, PublishedLine, verify_epoch
+from market.money import split_charge, usage_charge_microusd
+from market.receipts import EpochRoot, PublicLine, Receipt, line_salt, pseudonym, verify_receipt
+
+TAMPERS = 10_000 if os.environ.get("GRIDBAY_SOAK") else 500
+SECRET = bytes(range(32))
+JOB = "job_0"
+Document = dict[str, Any]
+
+
+def lease_lines(number: int, windows: int, random: Random) -> list[PublicLine]:
+    """The lines of one lease, as capturing makes them."""
+    quantity, price = random.randrange(250, 8000), random.randrange(0, 4_000_000)
+    to_ms = charged = 0
+    made = []
+    for window in range(windows):
+        from_ms, before = to_ms, charged
+        to_ms += random.randrange(1, 900_000)
+        charged = usage_charge_microusd(quantity, to_ms, price)
+        split = split_charge(charged - before, 500)
+        made.append(
+            PublicLine(
+                line_id=f"line_{window:04}_{number:04}",
+                job_id=f"job_{number}",
+                lease_id=f"lease_{number}",
+                window_number=window,
+                organization=pseudonym(SECRET, f"org_{number % 3}"),
+                provider=pseudonym(SECRET, f"prv_{number % 5}"),
+                unit="gpu",
+                quantity_milli=quantity,
+                price_microusd_per_unit_hour=price,
+                fee_basis_points=500,
+                from_ms=from_ms,
+                to_ms=to_ms,
+                charged_before_microusd=before,
+                amount_microusd=charged - before,
+                provider_microusd=split.provider_microusd,
+                fee_microusd=split.fee_microusd,
+                rounding_microusd=split.rounding_microusd,
+                captured_at="2026-11-21T12:00:00.000000Z",
+            )
+        )
+    return made
+
+
+def published(leases: int = 6) -> list[Document]:
+    """An epoch's file: its head and its lines, as documents."""
+    random = Random(4)
+    lines = sorted((line for n in range(leases) for line in lease_lines(n, 1 + n % 3, random)), key=lambda x: x.line_id)
+    salts = [line_salt(SECRET, line.line_id) for line in lines]
+    root = EpochRoot.over(
+        merkle.root([line.leaf(salt) for line, salt in zip(lines, salts, strict=True)]),
+        epoch=7,
+        line_count=len(lines),
+        total_microusd=sum(line.amount_microusd for line in lines),
+    )
+    head = PublishedEpoch(epoch=root, anchor_signature=None, treasury=None)
+    entries = [PublishedLine(line=line, salt=salt.hex()) for line, salt in zip(lines, salts, strict=True)]
+    return [json.loads(item.model_dump_json()) for item in (head, *entries)]
+
+
+def recomputes(file: list[Document]) -> bool:
+    try:
+        head = PublishedEpoch.model_validate(file[0])
+        lines = [PublishedLine.model_validate(item) for item in file[1:]]
+    except ValidationError:
+        return False
+    return verify_epoch(head.epoch, lines).ok
+
+
+def receipt_of(file: list[Document]) -> Document:
+    """The receipt of a job of that epoch with several lines."""
+    job = "job_5"
+    lines = [PublishedLine.model_validate(item) for item in file[1:]]
+    tree = merkle.levels([entry.line.leaf(bytes.fromhex(entry.salt)) for entry in lines])
+    entries = [
+        {
+            "line": entry.line.model_dump(),
+            "salt": entry.salt,
+            "epoch": file[0]["epoch"],
+            "index": index,
+            "path": [sibling.hex() for sibling in merkle.path(tree, index)],
+        }
+        for index, entry in enumerate(lines)
+        if entry.line.job_id == job
+    ]
+    assert len(entries) == 3
+    return {"job_id": job, "lines": entries, "total_microusd": sum(item["line"]["amount_microusd"] for item in entries)}
+
+
+def holds(document: Document) -> bool:
+    try:
+        return verify_receipt(Receipt.model_validate(document)).ok
+    except ValidationError:
+        return False
+
+
+def changed_value(value: Any, random: Random) -> Any:
+    """Another value of the same kind, near or far."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return max(0, value + random.choice([-1, 1, 1000, -1000, 2**40])) if value else random.choice([1, 7])
+    index = random.randrange(len(value))
+    other = random.choice([letter for letter in "0123456789abcdefZ" if letter != value[index]])
+    return random.choice([value[:index] + other + value[index + 1 :], value[:index] + value[index + 1 :], value + "0"])
+
+
+def change_a_leaf(document: Any, random: Random) -> None:
+    """Change one value somewhere in it; what only the chain can tell is left."""
+    while isinstance(document, dict | list):
+        keys = list(document) if isinstance(document, dict) else list(range(len(document)))
+        keys = [key for key in keys if key not in ("anchor_signature", "treasury") and document[key] not in ([], None)]
+        key = random.choice(keys)
+        if not isinstance(document[key], dict | list):
+            document[key] = changed_value(document[key], random)
+            return
+        document = document[key]
+
+
+def move_money(lines: list[Document], random: Random) -> None:
+    """Make one line dearer and another cheaper: the sum stays."""
+    one, other = random.sample(lines, 2)
+    for line, by in ((one["line"], 1), (other["line"], -1)):
+        line["amount_microusd"] += by
+        line["provider_microusd"] += by
+
+
+def drop(lines: list[Document], random: Random) -> None:
+    lines.pop(random.randrange(len(lines)))
+
+
+def double(lines: list[Document], random: Random) -> None:
+    lines.insert(random.randrange(len(lines)), json.loads(json.dumps(random.choice(lines))))
+
+
+def swap(lines: list[Document], random: Random) -> None:
+    one, other = random.sample(range(len(lines)), 2)
+    lines[one], lines[other] = lines[other], lines[one]
+
+
+def swap_parts(lines: list[Document], random: Random) -> None:
+    """Put one line's salt on another."""
+    one, other = random.sample(lines, 2)
+    one["salt"], other["salt"] = other["salt"], one["salt"]
+
+
+LINE_TAMPERS: list[Callable[[list[Document], Random], None]] = [drop, double, swap, swap_parts, move_money]
+
+
+def test_published_lines_lead_to_the_root() -> None:
+    assert recomputes(published())
+    assert holds(receipt_of(published()))
+
+
+@pytest.mark.parametrize("seed", range(0, TAMPERS, 100))
+def test_no_tampering_with_an_epoch_goes_unseen(seed: int) -> None:
+    whole = json.dumps(published())
+    for number in range(seed, seed + 100):
+        random, file = Random(number), json.loads(whole)
+        if number % 2:
+            change_a_leaf(file, random)
+        else:
+            lines = file[1:]
+            random.choice(LINE_TAMPERS)(lines, random)
+            file[1:] = lines
+        assert json.dumps(file) != whole
+        assert not recomputes(file), (number, file)
+
+
+@pytest.mark.parametrize("seed", range(0, TAMPERS, 100))
+def test_no_tampering_with_a_receipt_goes_unseen(seed: int) -> None:
+    whole = json.dumps(receipt_of(published()))
+    for number in range(seed, seed + 100):
+        random, receipt = Random(number), json.loads(whole)
+        if number % 2:
+            change_a_leaf(receipt, random)
+        else:
+            # The order of its lines proves nothing: they are told by window.
+            random.choice([item for item in LINE_TAMPERS if item is not swap])(receipt["lines"], random)
+        assert json.dumps(receipt) != whole
+        assert not holds(receipt), (number, receipt)
+
+
+@given(st.integers(0, 70))
+def test_a_growing_tree_has_the_root_of_its_leaves(count: int) -> None:
+    leaves = [number.to_bytes(32) for number in range(count)]
+    tree = merkle.Growing()
+    for leaf in leaves:
+        tree.add(leaf)
+    assert (tree.count, tree.root()) == (count, merkle.root(leaves))
