@@ -5,9 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
+from gridbay.cli import wording
+from gridbay.cli import treasury
 from gridbay.cli.console import Output, OutputOption, remarks, results
 from gridbay.cli.job_trace import print_trace
-from gridbay.cli.listing import Column, facts, print_json, table_of
+from gridbay.cli.listing import Column, facts, print_json, show, table_of
 from gridbay.cli.session import open_session, tell_retry
 from gridbay.client.operator import Epoch, Operator
 from market.errors import Unavailable
@@ -28,6 +30,15 @@ PAYOUT_COLUMNS = (
     Column("TO", lambda payout: payout.wallet_address, rank=3),
     Column("SIGNATURE", lambda payout: payout.signature or "", rank=2),
 )
+CONDITION_COLUMNS = (
+    Column("NODE", lambda condition: condition.node_name, rank=0),
+    Column("GPU", lambda condition: condition.gpu_uuid or "", rank=2),
+    Column("", lambda condition: "quarantined" if condition.quarantines else "note", rank=0),
+    Column("WHAT", lambda condition: f"{condition.reason} {condition.detail}".strip(), wraps=True, rank=0),
+    Column("SINCE", lambda condition: wording.moment(condition.began_at)),
+    Column("MEND", lambda condition: condition.remedy, wraps=True, rank=3),
+    Column("PROVIDER", lambda condition: condition.provider_id, rank=3),
+)
 
 
 def open_operator() -> Operator:
@@ -38,7 +49,10 @@ def open_operator() -> Operator:
 
 @app.callback()
 def admin() -> None:
-    """Settle, look over the market, check its ledger."""
+    """Settle, look over the market, check its ledger and its custody."""
+
+
+treasury.add_to(app, open_operator)
 
 
 @app.command()
@@ -66,6 +80,17 @@ def settle(
         results().print(facts(_epoch_facts(epoch)))
         if epoch.payouts:
             results().print(table_of(epoch.payouts, PAYOUT_COLUMNS))
+
+
+@app.command()
+def conditions(output: OutputOption = Output.TABLE) -> None:
+    """Show what stands against nodes and their GPUs, and how it is mended."""
+    with open_operator() as operator:
+        found = operator.conditions()
+    if not found and output is Output.TABLE:
+        print("nothing stands against any node")
+        return
+    show(found, CONDITION_COLUMNS, output, name=lambda condition: condition.node_id)
 
 
 def wait_settled(operator: Operator, epoch: Epoch, seconds: float) -> Epoch:

@@ -7,7 +7,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from gridbay.client.patience import OnRetry
+from gridbay.client.provider import Condition
 from gridbay.client.transport import DEFAULT_PATIENCE_SECONDS, Transport
+from gridbay.client.treasury import Assigned, Movement, Movements, Reconciliation
 from market.customer_api import Money
 
 
@@ -81,6 +83,18 @@ class JobTrace(_Answer):
     truncated: list[str]
 
 
+class NodeCondition(Condition):
+    """A condition, and whose node it stands against."""
+
+    node_id: str
+    node_name: str
+    provider_id: str
+
+
+class _Conditions(_Answer):
+    items: list[NodeCondition]
+
+
 class Operator:
     """A market as seen with an operator's token (gbo_). Errors and threads as in Gridbay."""
 
@@ -106,8 +120,24 @@ class Operator:
         """The market at a glance, as the portal words it."""
         return self._transport.ask(dict[str, Any], "GET", "/ops/v1/overview")
 
+    def conditions(self) -> list[NodeCondition]:
+        """What stands against nodes and GPUs of the whole market, what quarantines first."""
+        return self._transport.ask(_Conditions, "GET", "/ops/v1/conditions").items
+
     def ledger(self) -> Ledger:
         return self._transport.ask(Ledger, "GET", "/ops/v1/ledger")
+
+    def reconciliation(self) -> Reconciliation:
+        """What custody holds on the chain against what is owed; the portal asks the chain while this waits."""
+        return self._transport.ask(Reconciliation, "GET", "/ops/v1/reconciliation")
+
+    def unmatched_deposits(self) -> list[Movement]:
+        return self._transport.ask(Movements, "GET", "/ops/v1/unmatched-deposits").items
+
+    def assign_deposit(self, signature: str, organization_id: str) -> Assigned:
+        """Credit an unmatched deposit to an organization; a second time it is refused."""
+        path = f"/ops/v1/unmatched-deposits/{signature}/assign"
+        return self._transport.ask(Assigned, "POST", path, json={"organization_id": organization_id})
 
     def close_epoch(self) -> Epoch | None:
         """Close the open epoch and start settling it; None if no usage line was open. Asking twice is asking once."""

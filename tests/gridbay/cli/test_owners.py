@@ -8,7 +8,7 @@ from served_market import Answer, Seen, ServedMarket
 from typed_command import Gridbay
 from views import NOON
 
-from gridbay.client.operator import Epoch, Ledger, Payout
+from gridbay.client.operator import Epoch, Ledger, NodeCondition, Payout
 from gridbay.client.provider import Ask, Condition, Earnings, Gpu, JoinToken, NodeView
 from market.customer_api import Money
 from market.resources import Unit
@@ -158,3 +158,17 @@ def test_status_says_what_stands_against_a_node_and_how_it_is_mended(gridbay: Gr
     assert "amber GPU 1: quarantined since" in told.out
     assert "the GPU is too hot (91 °C)" in told.out
     assert "mend: clean the fans" in told.out
+
+
+def test_an_operator_sees_what_stands_in_the_whole_market(gridbay: Gridbay, logged_in: ServedMarket) -> None:
+    logged_in.on("GET /ops/v1/conditions", Answer(b'{"items": []}'))
+    assert gridbay("admin", "conditions").out == "nothing stands against any node\n"
+    full = NodeCondition(
+        gpu_uuid=None, code="disk_full", quarantines=True, reason="the disk for jobs is full", remedy="free space",
+        detail="0.2 GB left", began_at=NOON, node_id="node_1", node_name="amber", provider_id="prv_1",
+    )  # fmt: skip
+    logged_in.on("GET /ops/v1/conditions", Answer(json.dumps({"items": [full.model_dump(mode="json")]}).encode()))
+    told = gridbay("admin", "conditions").out
+    for words in ("amber", "quarantined", "the disk for jobs is full 0.2 GB left"):
+        assert words in told
+    assert gridbay("admin", "conditions", "-o", "quiet").out == "node_1\n"
