@@ -43,7 +43,11 @@ class Page(_View, Generic[Item]):
 
 
 class OfferView(_View):
-    """One node's offer. free and total count units (GPUs or CPUs) right now."""
+    """One node's offer. free and total count units (GPUs or CPUs) right now.
+
+    verified: every device of the node has proven that it computes. measured: what its least device was measured at, by
+    kind. work_price: what 10¹⁸ operations of its matrix rate cost; None where no rate was measured.
+    """
 
     offer_id: str
     node_id: str
@@ -58,6 +62,9 @@ class OfferView(_View):
     memory_free_bytes: int
     price_per_unit_hour: Money
     simulated: bool
+    verified: bool = False
+    measured: dict[str, int] = {}
+    work_price: Money | None = None
 
 
 class SubmitRequest(BaseModel):

@@ -59,10 +59,17 @@ async def page(
 
 
 async def search_offers(
-    portal: Portal, *, gpu: str | None, max_price: str | None, unit: Unit | None, simulated: bool | None, limit: int
+    portal: Portal,
+    *,
+    gpu: str | None,
+    max_price: str | None,
+    unit: Unit | None,
+    simulated: bool | None,
+    verified: bool,
+    limit: int,
 ) -> list[OfferView]:
     """Offers of nodes that are heard now, cheapest first. Raises InvalidInput for a text that is not understood."""
-    filters = OfferFilters(unit, _gpu(gpu), _price(max_price), simulated)
+    filters = OfferFilters(unit, _gpu(gpu), _price(max_price), simulated, verified)
     found = await portal.threads.read(lambda session: offers.search(session, filters, limit))
     return [job_views.offer_view(offer) for offer in found]
 

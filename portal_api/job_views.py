@@ -9,6 +9,7 @@ from billing.charging import bills
 from billing.charging.bills import BillLine, JobCost
 from market.customer_api import AttemptView, CostLine, CostView, JobView, Money, OfferView, PlanView
 from market.money import window_hold_microusd
+from scheduler.proofs.benchmarks import MATRIX
 from scheduler.rounds.quotes import Plan
 from scheduler.supply.offers import OfferRecord
 from scheduler.work import jobs
@@ -16,6 +17,7 @@ from scheduler.work.jobs import AttemptRecord, JobRecord
 
 JobKey = tuple[str, str]
 """Organization id, job id."""
+EXA_OPERATIONS = 10**18
 _NOTHING_YET = JobCost(0, 0, settled=False)
 
 
@@ -99,7 +101,18 @@ def offer_view(offer: OfferRecord) -> OfferView:
         memory_free_bytes=offer.memory_free_bytes,
         price_per_unit_hour=Money.of(offer.price_microusd_per_unit_hour),
         simulated=offer.simulated,
+        verified=offer.verified,
+        measured=dict(offer.measured),
+        work_price=_work_price(offer),
     )
+
+
+def _work_price(offer: OfferRecord) -> Money | None:
+    """Of 10¹⁸ operations at the offer's matrix rate, rounded up to a micro-USDC."""
+    rate = offer.measured.get(MATRIX)
+    if not rate:
+        return None
+    return Money.of(-(-offer.price_microusd_per_unit_hour * EXA_OPERATIONS // (3600 * rate)))
 
 
 def _attempt_view(attempt: AttemptRecord) -> AttemptView:

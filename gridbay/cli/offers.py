@@ -23,6 +23,8 @@ COLUMNS = (
     Column("MEMORY", lambda offer: wording.size(offer.memory_bytes) if offer.unit is Unit.GPU else "", right=True),
     Column("FREE", lambda offer: f"{offer.free_milli / 1000:g} of {offer.total_milli / 1000:g}", right=True, rank=0),
     Column("USDC/h", lambda offer: offer.price_per_unit_hour.usdc, right=True, rank=0),
+    Column("VERIFIED", lambda offer: "yes" if offer.verified else "", rank=2),
+    Column("USDC/Eop", lambda offer: offer.work_price.usdc if offer.work_price else "", right=True, rank=3),
     Column("RAM FREE", lambda offer: wording.size(offer.memory_free_bytes), right=True),
     Column("CPUS FREE", lambda offer: f"{offer.cpu_free_milli / 1000:g}", right=True),
     Column("OFFER", lambda offer: offer.offer_id, rank=2),
@@ -34,12 +36,14 @@ class Order(StrEnum):
     MEMORY = "memory"
     FREE = "free"
     MODEL = "model"
+    WORK = "work"
 
 
 _KEYS: dict[Order, Callable[[OfferView], tuple[Any, ...]]] = {
     Order.PRICE: lambda offer: (offer.price_per_unit_hour.microusd, offer.node_name),
     Order.MEMORY: lambda offer: (-offer.memory_bytes, offer.price_per_unit_hour.microusd),
     Order.FREE: lambda offer: (-offer.free_milli, offer.price_per_unit_hour.microusd),
+    Order.WORK: lambda offer: (offer.work_price is None, offer.work_price.microusd if offer.work_price else 0),
     Order.MODEL: lambda offer: (offer.model, offer.price_per_unit_hour.microusd),
 }
 
@@ -57,6 +61,7 @@ def offers(
     simulated: Annotated[
         bool | None, typer.Option("--simulated/--real", help="Only simulated ones, or none.", show_default=False)
     ] = None,
+    verified: Annotated[bool, typer.Option("--verified", help="Only of nodes that have proven themselves.")] = False,
     order: Annotated[Order, typer.Option("--sort", help="By what.")] = Order.PRICE,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -64,7 +69,7 @@ def offers(
     if max_price is not None:
         _require_price(max_price)
     with open_market() as market:
-        found = market.offers(gpu=gpu, max_price=max_price, unit=unit, simulated=simulated)
+        found = market.offers(gpu=gpu, max_price=max_price, unit=unit, simulated=simulated, verified=verified)
         if not found and output is Output.TABLE:
             remarks().print(_instead(market, gpu, max_price, unit, simulated))
             return

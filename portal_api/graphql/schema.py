@@ -43,6 +43,7 @@ class OfferFilter:
     max_price: str | None = None
     unit: Unit | None = None
     simulated: bool | None = None
+    verified: bool = False
 
 
 async def offers(info: Graph, where: OfferFilter | None = None, first: First = OFFERS_MAX) -> list[Offer]:
@@ -54,6 +55,7 @@ async def offers(info: Graph, where: OfferFilter | None = None, first: First = O
         max_price=wanted.max_price,
         unit=wanted.unit,
         simulated=wanted.simulated,
+        verified=wanted.verified,
         limit=_bounded(first, OFFERS_MAX),
     )
     return [Offer.of(offer) for offer in found]

@@ -66,6 +66,8 @@ class Offer:
     memory_free_bytes: BigInt
     price_per_unit_hour: Money
     simulated: bool
+    verified: bool
+    work_price: Money | None
 
     @classmethod
     def of(cls, view: OfferView) -> "Offer":
@@ -83,6 +85,8 @@ class Offer:
             memory_free_bytes=BigInt(view.memory_free_bytes),
             price_per_unit_hour=Money.of(view.price_per_unit_hour),
             simulated=view.simulated,
+            verified=view.verified,
+            work_price=Money.of(view.work_price) if view.work_price is not None else None,
         )
 
 

@@ -23,10 +23,11 @@ async def search_offers(
     max_price: Annotated[str | None, Query(max_length=20, description="USDC for one unit and hour")] = None,
     unit: Unit | None = None,
     simulated: Annotated[bool | None, Query(description="only simulated ones, or only real ones")] = None,
+    verified: Annotated[bool, Query(description="only of nodes that have proven that they compute")] = False,
     limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = PAGE_MAX,
 ) -> Page[OfferView]:
     """Offers of nodes that are heard now, cheapest first, free or not."""
     found = await customer_jobs.search_offers(
-        portal, gpu=gpu, max_price=max_price, unit=unit, simulated=simulated, limit=limit
+        portal, gpu=gpu, max_price=max_price, unit=unit, simulated=simulated, verified=verified, limit=limit
     )
     return Page(items=found)

@@ -3,12 +3,14 @@
 from collections.abc import Collection
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from market.proof_api import NodeSpeeds
-from scheduler.tables import Benchmark, ProofChallenge
+from scheduler.tables import Benchmark, Gpu, ProofChallenge
+from scheduler.tables.offers import CPU_MODEL
+from scheduler.tables.proofs import CPU
 
 MATRIX = "matrix_operations_per_second"
 MEMORY = "memory_bytes_per_second"
@@ -43,16 +45,16 @@ def note(session: Session, row: ProofChallenge, speeds: NodeSpeeds, now: datetim
     session.execute(statement.on_conflict_do_update(index_elements=["node_id", "device", "kind"], set_=fresh))
 
 
-def of_nodes(session: Session, node_ids: Collection[str]) -> dict[str, list[Benchmark]]:
-    """The figures of these nodes' devices."""
-    found: dict[str, list[Benchmark]] = {node_id: [] for node_id in node_ids}
-    if not found:
-        return found
-    rows = session.scalars(
-        select(Benchmark)
-        .where(Benchmark.node_id.in_(found))
-        .order_by(Benchmark.node_id, Benchmark.device, Benchmark.kind)
+def of_offers(session: Session, offers: Collection[tuple[str, str]]) -> dict[tuple[str, str], dict[str, int]]:
+    """By node and model (CPU for its processors): the least figure of each kind over the devices that are offered."""
+    found: dict[tuple[str, str], dict[str, int]] = {}
+    rows = session.execute(
+        select(Benchmark.node_id, func.coalesce(Gpu.model, CPU_MODEL), Benchmark.kind, func.min(Benchmark.value))
+        .outerjoin(Gpu, (Gpu.node_id == Benchmark.node_id) & (Gpu.uuid == Benchmark.device) & Gpu.present)
+        .where(Benchmark.node_id.in_({node_id for node_id, _ in offers}))
+        .where((Benchmark.device == CPU) | Gpu.id.is_not(None))
+        .group_by(Benchmark.node_id, Gpu.model, Benchmark.kind)
     )
-    for row in rows:
-        found[row.node_id].append(row)
+    for node_id, model, kind, least in rows:
+        found.setdefault((node_id, model), {})[kind] = least
     return found

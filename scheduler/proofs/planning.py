@@ -134,7 +134,7 @@ def freeze_shared(session: Session, now: datetime) -> int:
     for row in rows:
         row.state, row.cause, row.next_at = ProofState.FROZEN, Cause.SHARED_UUID, now
         row.suspicion = "another node has a GPU of this UUID"
-        standings.follow(session, row.node_id)
+        standings.follow(session, row.node_id, leasable_changed=True)
         log.warning("gpu_frozen", node_id=row.node_id, device=row.device)
     return len(rows)
 
@@ -160,7 +160,7 @@ def _begin_standings(session: Session, now: datetime) -> None:
         if why:
             log.warning("gpu_contradicts_itself", node_id=node_id, device=device, why=why)
             standings.suspect(session, node_id, device, "; ".join(why), now)
-        standings.follow(session, node_id)
+        standings.follow(session, node_id, leasable_changed=False)
 
 
 def _rounds(session: Session, now: datetime) -> list[tuple[list[_Device], Cause]]:

@@ -34,8 +34,8 @@ def lock(session: Session, node_id: str, device: str) -> ProofStanding:
 
 def apply(session: Session, row: ProofStanding, verdict: Verdict, cause: Cause, now: datetime) -> None:
     """What a verdict changes of a locked standing, and when the device is next looked at."""
-    together = cause is Cause.SHARED_UUID
-    _write(row, after(_standing(row), verdict, together=together))
+    was_barred = row.state in BARRED
+    _write(row, after(_standing(row), verdict, together=cause is Cause.SHARED_UUID))
     row.audits += 1
     row.suspicion = ""
     passed = verdict.outcome is Outcome.PASSED
@@ -50,24 +50,24 @@ def apply(session: Session, row: ProofStanding, verdict: Verdict, cause: Cause, 
         row.cause, row.next_at = Cause.IDLE, now + _random.uniform(0.5, 1) * AUDIT_EVERY
     else:
         row.cause, row.next_at = Cause.SUSPICION, _soon(now)
-    follow(session, row.node_id)
+    follow(session, row.node_id, leasable_changed=was_barred != (row.state in BARRED))
 
 
 def apply_miss(session: Session, row: ProofStanding, cause: Cause, now: datetime) -> None:
     """What a missed challenge changes. Of the owners of one UUID, who stays away from the barrier is frozen."""
-    standing = after_miss(_standing(row))
+    was_barred, standing = row.state in BARRED, after_miss(_standing(row))
     if cause is Cause.SHARED_UUID and row.state is not ProofState.BANNED:
         standing = replace(standing, state=ProofState.FROZEN)
     _write(row, standing)
     if row.state is not ProofState.BANNED:
         row.next_at = _soon(now)
-    follow(session, row.node_id)
+    follow(session, row.node_id, leasable_changed=was_barred != (row.state in BARRED))
 
 
-def follow(session: Session, node_id: str) -> None:
+def follow(session: Session, node_id: str, *, leasable_changed: bool) -> None:
     """Bring what placement reads of a node in line: verified once all of its devices are, barred while all of them are.
 
-    A change makes placements void that were decided before it.
+    A change of that, or of one device (leasable_changed), makes placements void that were decided before it.
     """
     session.flush()
     node = session.scalars(
@@ -80,11 +80,13 @@ def follow(session: Session, node_id: str) -> None:
         )
     )
     states: dict[str, ProofState] = {row.device: row.state for row in rows}
-    node.verified = all(states.get(device) is ProofState.VERIFIED for device in present)
-    node.barred = all(states.get(device) in BARRED for device in present)
-    node.revision += 1
-    session.flush()
-    wake(session, PLACE)
+    verified = all(states.get(device) is ProofState.VERIFIED for device in present)
+    barred = all(states.get(device) in BARRED for device in present)
+    if leasable_changed or (node.verified, node.barred) != (verified, barred):
+        node.verified, node.barred = verified, barred
+        node.revision += 1
+        session.flush()
+        wake(session, PLACE)
 
 
 def appeal(session: Session, provider_id: str, node_id: str, device: str, now: datetime) -> ProofStanding:
@@ -108,7 +110,7 @@ def lift(session: Session, node_id: str, device: str, now: datetime) -> ProofSta
         raise NotFound("there is no such device")
     _write(row, Standing())
     row.cause, row.next_at, row.suspicion = Cause.JOIN, now, ""
-    follow(session, node_id)
+    follow(session, node_id, leasable_changed=True)
     return row
 
 

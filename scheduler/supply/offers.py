@@ -1,7 +1,7 @@
 """Offers: what nodes ask; searching them, and changing a price without touching a lease that runs."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import numpy as np
@@ -16,9 +16,10 @@ from market.money import PRICE_MAX_MICROUSD
 from market.resources import GpuRequest, Unit
 from scheduler.placement.books import Books
 from scheduler.placement.explain import explain
-from scheduler.placement.requests import Request
+from scheduler.placement.requests import Request, Terms
 from scheduler.placement.rules import RULES
 from scheduler.placement.sieve import in_words, sieve
+from scheduler.proofs import benchmarks
 from scheduler.rounds import snapshots
 from scheduler.tables import Node, Offer
 from scheduler.tables.offers import CPU_MODEL
@@ -32,17 +33,18 @@ LISTED_RULES = tuple(rule for rule in RULES if rule.standing or rule.name == "on
 
 @dataclass(frozen=True, slots=True)
 class OfferFilters:
-    """None leaves open. price in micro-USDC for one unit and hour."""
+    """None leaves open. price in micro-USDC for one unit and hour. verified: every device has proven itself."""
 
     unit: Unit | None = None
     gpu: GpuRequest | None = None
     price_max_microusd: int | None = None
     simulated: bool | None = None
+    verified: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class OfferRecord:
-    """One node's offer, as market.customer_api.OfferView shows it."""
+    """One node's offer, as market.customer_api.OfferView shows it; `measured` only where a search asks for it."""
 
     offer_id: str
     node_id: str
@@ -57,6 +59,8 @@ class OfferRecord:
     memory_free_bytes: int
     price_microusd_per_unit_hour: int
     simulated: bool
+    verified: bool
+    measured: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +89,12 @@ def survey(session: Session, filters: OfferFilters, limit: int = SEARCH_MAX) -> 
         disk_bytes=0,
         price_limit_microusd_per_unit_hour=filters.price_max_microusd,
         simulated=filters.simulated,
+        terms=Terms(tier_min=int(filters.verified)),
     )
     found = sieve(books, wanted, LISTED_RULES)
     records = cheapest_first(books, np.flatnonzero(found.suits).tolist(), min(limit, SEARCH_MAX))
+    measured = benchmarks.of_offers(session, [(offer.node_id, offer.model) for offer in records])
+    records = [replace(offer, measured=measured.get((offer.node_id, offer.model), {})) for offer in records]
     told = in_words(found.removed, len(books.snapshot.offers))
     return OfferSurvey(records, dict(found.removed), told if records else str(explain(books, wanted, LISTED_RULES)))
 
@@ -175,6 +182,7 @@ def _record(books: Books, position: int) -> OfferRecord:
         memory_free_bytes=node.memory_free_bytes,
         price_microusd_per_unit_hour=offer.price_microusd_per_unit_hour,
         simulated=node.simulated,
+        verified=node.tier > 0,
     )
 
 

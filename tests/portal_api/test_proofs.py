@@ -63,6 +63,9 @@ async def test_an_agent_proves_its_node_and_everybody_sees_it(world: PortalWorld
     told = (await operator.get("/ops/v1/proofs")).json()
     assert (told["judged"], told["missed"], told["items"]) == ({"passed": 1}, 0, [])
     assert told["verifier_cpu_ms"] >= 0
+    [offer] = (await (await world.customer()).get("/v1/offers", params={"verified": "true"})).json()["items"]
+    assert offer["verified"] and offer["measured"]["matrix_operations_per_second"] > 0
+    assert offer["work_price"]["microusd"] > 0
     assert (await agent_asks_again(agent, node)) == []
 
 

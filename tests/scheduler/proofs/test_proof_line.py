@@ -8,10 +8,13 @@ from proving_world import CARD, RATE, NotExact, ProvingWorld
 from sqlalchemy import select
 
 from market.proof_api import ProofAnswer, ProofCommit, ProofMemory
+from market.resources import Unit
 from scheduler.proofs import benchmarks, exchange, rates, standings
 from scheduler.proofs.exchange import ProofOutOfTurn
 from scheduler.proofs.judgement import Check, Finding, ProofState
 from scheduler.rounds import snapshots
+from scheduler.supply import offers
+from scheduler.supply.offers import OfferFilters
 from scheduler.tables import Benchmark, ProofChallenge
 from scheduler.tables.proofs import Cause, ChallengeState
 
@@ -31,6 +34,21 @@ def test_a_node_is_verified_only_after_its_proof(proving: ProvingWorld) -> None:
         assert [node.tier for node in snapshots.load(session).nodes] == [1], "what the rule of placement reads"
     assert standing.next_at is not None
     assert timedelta(hours=12) < standing.next_at - proving.clock.now() <= timedelta(hours=25), "1 in 25 GPU-hours"
+
+
+def test_only_what_changes_for_placement_makes_its_decisions_void(proving: ProvingWorld) -> None:
+    node_id = proving.node()
+    proving.plan()
+    joined = proving.row(node_id).revision
+    proving.plan_when_due()
+    proving.prove_all()
+    verified = proving.row(node_id).revision
+    assert verified == joined + 1
+    with proving.database.transaction() as session:
+        standings.suspect(session, node_id, "cpu", "once more", proving.clock.now())
+    proving.plan()
+    proving.prove_all()
+    assert proving.row(node_id).revision == verified, "it was verified and is"
 
 
 def test_every_gpu_of_a_node_is_to_be_proven(proving: ProvingWorld) -> None:
@@ -99,7 +117,7 @@ def test_an_operator_may_lift_a_ban(proving: ProvingWorld) -> None:
     proving.plan()
     with proving.database.transaction() as session:
         standings.lock(session, node_id, "cpu").state = ProofState.BANNED
-        standings.follow(session, node_id)
+        standings.follow(session, node_id, leasable_changed=True)
     assert proving.row(node_id).barred
     with proving.database.transaction() as session:
         standings.lift(session, node_id, "cpu", proving.clock.now())
@@ -236,6 +254,22 @@ def test_what_was_measured_is_kept_as_facts(proving: ProvingWorld) -> None:
         found = session.scalars(select(Benchmark).where(Benchmark.node_id == node_id)).all()
     assert [(row.kind, row.by_market) for row in found] == [(benchmarks.MATRIX, True)]
     assert found[0].value == pytest.approx(RATE, rel=0.01)
+
+
+def test_offers_say_what_was_proven_and_measured_and_can_be_searched_by_it(proving: ProvingWorld) -> None:
+    proving.measured()
+    proven, other = proving.node(CARD, CARD), proving.node(CARD)
+    proving.plan_when_due()
+    rows = proving.waiting()
+    slower = next(row for row in rows if row.node_id == proven)
+    proving.seconds[proven, slower.device] = proving.fair_seconds(slower) / 0.8
+    proving.prove_all(absent=frozenset({other}))
+    with proving.database.read() as session:
+        everyone = offers.search(session, OfferFilters(unit=Unit.GPU))
+        only = offers.search(session, OfferFilters(unit=Unit.GPU, verified=True))
+    assert {(offer.node_id, offer.verified) for offer in everyone} == {(proven, True), (other, False)}
+    assert [offer.node_id for offer in only] == [proven]
+    assert only[0].measured[benchmarks.MATRIX] == pytest.approx(0.8 * RATE, rel=0.01), "of its least device"
 
 
 def test_a_models_rate_is_learnt_from_three_owners_and_not_from_one(proving: ProvingWorld) -> None:
