@@ -36,8 +36,9 @@ class Engine:
         self._see(snapshot)
         if not recent:
             self._packing = None
-        elif self._packing is None or self._packing.recent != recent:
-            self._packing = Packing(self._books, recent)
+        else:
+            self._packing = self._packing or Packing(self._books)
+            self._packing.judge_by(recent)
         decisions: list[Decision] = []
         unplaced: list[Unplaced] = []
         # What is free only shrinks within a round: a shape that found nothing finds nothing later in it.

@@ -18,13 +18,26 @@ class Packing:
     """A packer over what the books say is free, by the positions of the offers. It is made when it is first asked: a
     round in which no two offers are equally cheap needs none."""
 
-    def __init__(self, books: Books, recent: Sequence[Request]) -> None:
+    def __init__(self, books: Books) -> None:
         self._books = books
-        self.recent = recent
+        self._recent: tuple[Request, ...] = ()
+        self._needs: tuple[Need, ...] = ()
         offers = books.snapshot.offers
         cards = [(offer.model, offer.memory_bytes) for offer in offers if offer.unit is Unit.GPU]
         self._cards = list(dict.fromkeys(cards))
         self._packer: Packer | None = None
+
+    def judge_by(self, recent: Sequence[Request]) -> None:
+        """Judge by these requests from now on, in whatever order."""
+        given = tuple(recent)
+        if given == self._recent:
+            return
+        self._recent = given
+        shapes = {shape_of(request): request for request in given}
+        need_of = {shape: replace(self.need_of(request), owner=0) for shape, request in shapes.items()}
+        needs = tuple(sorted((need_of[shape_of(request)] for request in given), key=_order))
+        if needs != self._needs:
+            self._needs, self._packer = needs, None
 
     def losses(self, need: Need, places: Places) -> Losses:
         """What placing it at these offers strands, up to a constant."""
@@ -57,11 +70,8 @@ class Packing:
             for kind, offer in zip(kinds, offers, strict=True):
                 if kind >= 0:
                     supply[kind] += offer.gpu_count
-            shapes = {shape_of(request): request for request in self.recent}
-            needs = {shape: replace(self.need_of(request), owner=0) for shape, request in shapes.items()}
-            recent = sorted((needs[shape_of(request)] for request in self.recent), key=_order)
             self._packer = Packer(
-                _demand(tuple(recent), tuple(supply)),
+                _demand(self._needs, tuple(supply)),
                 books.snapshot.node_of,
                 np.array(kinds, dtype=np.int64),
                 books.free,
