@@ -2,10 +2,10 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import exists, func, select
+from sqlalchemy.orm import Session, aliased
 
 from billing.chains.port import TOKEN_ACCOUNTS_MAX
 from billing.ledger import posting
@@ -13,6 +13,8 @@ from billing.settling import payouts, wallets
 from billing.tables.settlement import PayoutRow, PayoutWalletRow
 from infra.settings import Settings
 from market.money import format_usdc
+
+LATELY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +24,19 @@ class Unchecked:
 
 
 def unchecked(session: Session) -> list[Unchecked]:
-    """Waiting payouts whose token accounts nobody has asked the chain for, oldest first."""
+    """Waiting payouts whose token accounts nobody has asked the chain for, one a wallet, oldest first.
+
+    Without those to a wallet whose account another payout is about to make.
+    """
+    other = aliased(PayoutRow)
+    makes = exists().where(
+        other.wallet_address == PayoutRow.wallet_address, other.state == "open", other.account == "missing"
+    )
     rows = session.execute(
-        select(PayoutRow.id, PayoutRow.wallet_address)
-        .where(PayoutRow.state == "open", PayoutRow.batch_id.is_(None), PayoutRow.account.is_(None))
-        .order_by(PayoutRow.id)
+        select(func.min(PayoutRow.id).label("id"), PayoutRow.wallet_address)
+        .where(PayoutRow.state == "open", PayoutRow.batch_id.is_(None), PayoutRow.account.is_(None), ~makes)
+        .group_by(PayoutRow.wallet_address)
+        .order_by(func.min(PayoutRow.id))
         .limit(TOKEN_ACCOUNTS_MAX)
     )
     return [Unchecked(row.id, row.wallet_address) for row in rows]
@@ -48,6 +58,7 @@ def checked(
         .order_by(PayoutRow.provider_id)
         .with_for_update()
     ).all()
+    missing = set(missing) - _paid_lately(session, missing, now)
     returned = []
     for row in rows:
         reason = _refusal(row, missing, treasury, config)
@@ -60,6 +71,19 @@ def checked(
             _remember(session, row, reason, can_wait=can_wait, now=now)
     session.flush()
     posting.post(session, returned)
+
+
+def _paid_lately(session: Session, addresses: Collection[str], now: datetime) -> set[str]:
+    """Who was paid so lately that an RPC which does not know the account must be behind."""
+    return set(
+        session.scalars(
+            select(PayoutRow.wallet_address).where(
+                PayoutRow.wallet_address.in_(addresses),
+                PayoutRow.state == "confirmed",
+                PayoutRow.ended_at > now - LATELY,
+            )
+        )
+    )
 
 
 def _refusal(row: PayoutRow, missing: Collection[str], treasury: str, config: Settings) -> str | None:

@@ -24,8 +24,13 @@ STEADY_SECONDS = 2.0
 # -P keeps the working directory off the import path.
 PYTHON = (sys.executable, "-P", "-m")
 GRIDBAY = (*PYTHON, "gridbay.cli.main")
-# What suits one machine and its owner: threads instead of worker processes, and payouts of any size.
-SMALL = {"GRIDBAY_WORKER_POOL": "threads", "GRIDBAY_WORKER_CONCURRENCY": "4", "GRIDBAY_PAYOUT_MIN_MICROUSD": "1"}
+# What suits one machine and its owner: threads instead of worker processes, payouts of any size and to any address.
+SMALL = {
+    "GRIDBAY_WORKER_POOL": "threads",
+    "GRIDBAY_WORKER_CONCURRENCY": "4",
+    "GRIDBAY_PAYOUT_MIN_MICROUSD": "1",
+    "GRIDBAY_WALLET_COOLDOWN_SECONDS": "0",
+}
 
 
 def market(state: MarketState, ports: Mapping[str, int], *, with_agent: bool) -> Tree:

@@ -1,16 +1,16 @@
 """Every payout is on the chain exactly once, whatever dies between any two steps, and every root is anchored."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from books import PROVIDER, Books, Stream
+from dying import Dying, Killed
 from local_net import LocalNet, result
 from solders.keypair import Keypair
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from billing.chains.payments import PAYMENTS_MAX
 from billing.chains.port import Chain, ChainUnavailable, SignatureState, SignatureStatus, Simulation
@@ -25,55 +25,6 @@ from market.clock import ManualClock
 from market.receipts import verify_receipt
 
 EARNED = 47_500
-
-
-class Killed(BaseException):
-    """The process dies here."""
-
-
-class Dying:
-    """Counts the steps of a settler, its calls of the chain and its commits, and dies right after one of them.
-
-    Dying before a step leaves the same world behind as dying after the one before it.
-    """
-
-    def __init__(self, at: int | None = None) -> None:
-        self.at, self.steps = at, 0
-
-    def step(self) -> None:
-        if self.steps == self.at:
-            raise Killed
-        self.steps += 1
-
-    def chain(self, chain: Chain) -> Any:
-        dying = self
-
-        class Proxy:
-            def __getattr__(self, name: str) -> Callable[..., Any]:
-                def call(*arguments: Any) -> Any:
-                    answer = getattr(chain, name)(*arguments)
-                    dying.step()
-                    return answer
-
-                return call
-
-        return Proxy()
-
-    def database(self, database: Database) -> Any:
-        dying = self
-
-        class Proxy:
-            engine = database.engine
-            read = staticmethod(database.read)
-
-            @staticmethod
-            @contextmanager
-            def transaction() -> Iterator[Session]:
-                with database.transaction() as session:
-                    yield session
-                dying.step()
-
-        return Proxy()
 
 
 class Changed:
