@@ -13,6 +13,7 @@ import scheduler.handlers
 from infra.ground import Ground, ground
 from market.agent_api import REPORT_BODY_MAX_BYTES
 from portal_api import openapi, problems
+from portal_api.express import Express
 from portal_api.graphql.router import create_routers as create_graphql_routers
 from portal_api.middleware import Envelope
 from portal_api.portal import Portal
@@ -30,6 +31,7 @@ from portal_api.routes import (
     operators,
     proofs,
     providers,
+    treasury,
     workdirs,
 )
 
@@ -48,6 +50,7 @@ ROUTERS = (
     providers,
     agents,
     operators,
+    treasury,
     proofs,
     analytics,
 )
@@ -82,6 +85,7 @@ def create_app(base: Ground | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.portal = portal
+    app.add_middleware(Express, owner=app, routes=[route for module in ROUTERS for route in module.router.routes])
     secure = portal.base.settings.public_url.startswith("https://")
     app.add_middleware(Envelope, body_max_bytes=BODY_MAX_BYTES, secure=secure)
     problems.install(app)

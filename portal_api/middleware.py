@@ -3,7 +3,7 @@
 import time
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infra.telemetry import REQUESTS
@@ -13,6 +13,7 @@ from portal_api.problems import MalformedRequest, internal_problem, problem_of, 
 
 log = structlog.get_logger(__name__)
 REQUEST_ID_HEADER = "X-Request-Id"
+REQUEST_ID = REQUEST_ID_HEADER.lower().encode()
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 LENGTH_DIGITS_MAX = 20
 
@@ -33,7 +34,8 @@ class Envelope:
     def __init__(self, app: ASGIApp, *, body_max_bytes: int, secure: bool) -> None:
         self._app = app
         self._body_max_bytes = body_max_bytes
-        self._headers = SECURITY_HEADERS | ({"Strict-Transport-Security": HSTS} if secure else {})
+        headers = SECURITY_HEADERS | ({"Strict-Transport-Security": HSTS} if secure else {})
+        self._headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -53,10 +55,10 @@ class Envelope:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers[REQUEST_ID_HEADER] = request_id
-                for name, value in self._headers.items():
-                    headers.setdefault(name, value)
+                given = message.get("headers", ())
+                names = {name for name, _ in given}
+                own = [header for header in self._headers if header[0] not in names]
+                message = {**message, "headers": [*given, (REQUEST_ID, request_id.encode()), *own]}
             await send(message)
 
         try:

@@ -112,9 +112,9 @@ class Portal:
         ]
 
 
-async def _portal(connection: HTTPConnection) -> Portal:
+async def the_portal(connection: HTTPConnection) -> Portal:
     portal: Portal = connection.app.state.portal
     return portal
 
 
-PortalDep = Annotated[Portal, Depends(_portal)]
+PortalDep = Annotated[Portal, Depends(the_portal)]

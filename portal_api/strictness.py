@@ -60,7 +60,7 @@ class StrictRoute(APIRoute):
 
         async def strict(request: Request) -> Response:
             checked = StrictRequest(request.scope, request.receive)
-            _require_acceptable(request.headers.get("accept", ""), produced)
+            require_acceptable(request.headers.get("accept", ""), produced)
             if request.scope["query_string"]:
                 faults = list(_wrong_parameters(request, known))
                 if faults:
@@ -83,7 +83,7 @@ def _wrong_parameters(request: Request, known: dict[str, bool]) -> Iterator[Fiel
             yield FieldError("", "it is said several times; say it once", "twice", "", "query", name)
 
 
-def _require_acceptable(accept: str, produced: str) -> None:
+def require_acceptable(accept: str, produced: str) -> None:
     """Raise NotAcceptable when an Accept header is there and leaves out what is answered; problems are always sent."""
     if not accept:
         return
