@@ -6,7 +6,7 @@ from billing.charging import capture, renewals
 from billing.ledger import audit
 from billing.settling import epochs
 from billing.settling.settlement import Settler
-from billing.treasury import custody, deposit_watch
+from billing.treasury import custody, deposit_watch, sweep
 from infra.bus.tasks import task
 from infra.ground import ground
 from infra.telemetry import INVARIANTS_BROKEN
@@ -54,6 +54,14 @@ def watch_deposits() -> None:
     """Look on the chain for the deposits that were announced."""
     base = ground()
     deposit_watch.watch(base.database, custody.chain(), base.clock)
+
+
+@task("billing.sweep_treasury", every=10)
+def sweep_treasury() -> None:
+    """Read what came into the treasury, or left it, since the last look."""
+    if custody.has_treasury():
+        base = ground()
+        sweep.sweep(base.database, custody.chain(), custody.custody(), base.clock)
 
 
 @task("billing.audit", every=60)

@@ -124,6 +124,9 @@ OF_A_MARKET: Mapping[str, Meaning] = {
         "A turn of a proof came before its own, after its time, or with other roots than the first time.",
         "nothing: the agent gives this proof up, and is challenged again",
     ),
+    "already_assigned": Meaning(
+        Kind.CONFLICT, "This unmatched deposit was credited to an organization before.", "look at its deposit"
+    ),
     "too_large": Meaning(
         Kind.TOO_LARGE, "The body, the archive or the file is larger than its bound.", "send less at once"
     ),

@@ -135,6 +135,10 @@ class ChainTransaction:
     transfers: tuple[TokenTransfer, ...]
     token_changes: tuple[TokenChange, ...]
 
+    def account_delta(self, account: str) -> int:
+        """By how much the balance of this token account rose (or fell)."""
+        return sum(change.after - change.before for change in self.token_changes if change.account == account)
+
     def token_delta(self, owner: str, mint: str) -> int:
         """By how much this owner's balance of this mint rose (or fell), over all of the owner's accounts."""
         return sum(c.after - c.before for c in self.token_changes if c.owner == owner and c.mint == mint)

@@ -1,6 +1,7 @@
 """What of a finalized chain transaction counts as a deposit. Pure: no session, no network.
 
-The instructions say what was asked for; only the change of the treasury's token balance says what was moved.
+The instructions say what was asked for; only the change of the treasury's own token account says what was moved:
+whatever else somebody gives into the treasury's name is not where payouts come from.
 """
 
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from billing.chains.port import ChainTransaction
 
 WHOLE_TRANSACTION = -1
 """Stands for the instruction where a wallet program made the transfer, so that no top-level instruction shows it."""
+REMAINDER = -2
+"""Stands for the instruction where an operator assigned what no deposit's reference explained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +23,12 @@ class Arrival:
     amount_microusd: int
 
 
-def arrivals(transaction: ChainTransaction, *, recipient: str, mint: str, reference: str) -> list[Arrival]:
-    """What this transaction brought to the recipient under the reference; nothing if it failed or moved less."""
-    moved = transaction.token_delta(recipient, mint)
+def arrivals(transaction: ChainTransaction, *, account: str, reference: str) -> list[Arrival]:
+    """What this transaction brought to the token account under the reference; nothing if it failed or moved less."""
+    moved = transaction.account_delta(account)
     if transaction.failure is not None or moved <= 0:
         return []
-    own = {change.account for change in transaction.token_changes if (change.owner, change.mint) == (recipient, mint)}
-    into = [item for item in transaction.transfers if item.destination in own and item.source not in own]
+    into = [item for item in transaction.transfers if item.destination == account != item.source]
     marked = [item for item in into if reference in item.references]
     if marked:
         if sum(item.amount for item in into) > moved:

@@ -3,6 +3,7 @@
 import structlog
 
 from billing.chains.port import Chain, ChainError
+from billing.chains.transactions import associated_token_address
 from billing.treasury import deposits
 from billing.treasury.arrivals import Arrival, arrivals
 from billing.treasury.deposits import Watched
@@ -34,9 +35,10 @@ def watch(database: Database, chain: Chain, clock: Clock, limit: int = DEPOSITS_
 def _found(chain: Chain, deposit: Watched) -> list[Arrival]:
     history = chain.signatures_for_address(deposit.reference)
     fresh = [line.signature for line in reversed(history) if not line.failed and line.signature not in deposit.credited]
+    account = associated_token_address(deposit.recipient, deposit.mint)
     found: list[Arrival] = []
     for signature in fresh[:TRANSACTIONS_MAX]:
         transaction = chain.read_transaction(signature)
         if transaction is not None:
-            found += arrivals(transaction, recipient=deposit.recipient, mint=deposit.mint, reference=deposit.reference)
+            found += arrivals(transaction, account=account, reference=deposit.reference)
     return found

@@ -5,8 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gridbay.cli import wording
-from gridbay.cli import treasury
+from gridbay.cli import treasury, wording
 from gridbay.cli.console import Output, OutputOption, remarks, results
 from gridbay.cli.job_trace import print_trace
 from gridbay.cli.listing import Column, facts, print_json, show, table_of

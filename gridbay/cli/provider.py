@@ -13,6 +13,7 @@ ENTRIES = (
     Entry("status", "gridbay.cli.provider_account:status_app", "Show the provider's nodes and offers.", _ACCOUNT),
     Entry("price", "gridbay.cli.provider_account:price_app", "Change what is asked.", _ACCOUNT),
     Entry("earnings", "gridbay.cli.provider_account:earnings_app", "Show what was earned and paid.", _ACCOUNT),
+    Entry("payouts", "gridbay.cli.provider_account:terms_app", "Say from how much on, and how often.", _ACCOUNT),
     Entry("wallet", "gridbay.cli.provider_account:wallet_app", "Show or say where payouts go.", _ACCOUNT),
     Entry("proofs", "gridbay.cli.provider_proofs:app", "Show where devices stand, and appeal a ban.", _ACCOUNT),
     Entry("circuit", "gridbay.cli.provider_proofs:circuit_app", "Say what the GPUs may draw at once.", _ACCOUNT),

@@ -1,5 +1,6 @@
 """`gridbay provider status|price|earnings|wallet|invite`: what a provider has on a market, from anywhere."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -10,12 +11,13 @@ from gridbay.cli.listing import Column, show, show_one
 from gridbay.cli.session import open_session, tell_retry
 from gridbay.client.provider import Ask, Condition, NodeView, Provider
 from market.errors import InvalidInput, NotFound
-from market.money import parse_usdc
+from market.money import format_usdc, parse_usdc
 from market.resources import Unit
 
 status_app = typer.Typer()
 price_app = typer.Typer(no_args_is_help=True)
 earnings_app = typer.Typer()
+terms_app = typer.Typer()
 wallet_app = typer.Typer(invoke_without_command=True)
 invite_app = typer.Typer()
 
@@ -113,7 +115,37 @@ def earnings(output: OutputOption = Output.TABLE) -> None:
         ("paid", f"{found.paid.usdc} USDC, confirmed by the chain"),
         ("wallet", found.wallet_address or NO_WALLET),
     ]
+    if found.rent is not None and found.rent.microusd:
+        rows.append(("kept", f"{found.rent.usdc} USDC for making the wallet's token account"))
+    if found.payable_from is not None and found.payable_from > datetime.now(UTC):
+        rows.append(("not before", f"{found.payable_from:%Y-%m-%d %H:%M} UTC: the address has changed"))
+    if found.threshold_microusd is not None:
+        rows.append(("from", f"{format_usdc(found.threshold_microusd)} USDC on"))
+    if found.every_hours is not None:
+        rows.append(("every", f"{found.every_hours} hours at most"))
+    if found.held:
+        rows.append(("held", found.held))
     show_one(found, rows, output, name=found.payable.usdc)
+
+
+@terms_app.command()
+def payouts(
+    threshold: Annotated[
+        str | None, typer.Option("--from", help="USDC from which on it is paid.", show_default=False)
+    ] = None,
+    every_hours: Annotated[
+        int | None, typer.Option("--every", min=1, help="Hours between payouts.", show_default=False)
+    ] = None,
+) -> None:
+    """Say from how much on and how often payouts are made; what is not said is as the market has it."""
+    try:
+        least = parse_usdc(threshold) if threshold is not None else None
+    except ValueError as error:
+        raise InvalidInput(str(error)) from None
+    with open_provider() as provider:
+        provider.set_payout_terms(least, every_hours)
+    often = f"every {every_hours} hours" if every_hours is not None else "as often as the market pays"
+    print(f"payouts are made {often}, from {threshold or 'the least that the market pays'} on")
 
 
 @wallet_app.callback()

@@ -84,12 +84,21 @@ class JoinToken(_Answer):
 
 
 class Earnings(_Answer):
-    """payable: earned and not sent yet; paying: on its way; paid: confirmed by the chain; wallet_address: where to."""
+    """payable: earned and not sent yet; paying: on its way; paid: confirmed by the chain; wallet_address: where to.
+
+    rent: kept for making the wallet's token account; payable_from: nothing is sent to a changed address before; held:
+    why the chain cannot pay it.
+    """
 
     payable: Money
     paying: Money
     paid: Money
     wallet_address: str | None
+    rent: Money | None = None
+    payable_from: datetime | None = None
+    threshold_microusd: int | None = None
+    every_hours: int | None = None
+    held: str = ""
 
 
 class Provider:
@@ -129,6 +138,11 @@ class Provider:
         """Ask that much from now on; leases that run keep their price."""
         body = {"unit": unit.value, "price_microusd_per_unit_hour": price_microusd_per_unit_hour}
         return self._transport.ask(NodeView, "PUT", f"/provider/v1/nodes/{segment(node_id)}/price", json=body)
+
+    def set_payout_terms(self, threshold_microusd: int | None, every_hours: int | None) -> None:
+        """From how much on and how often payouts are made; None: as the market has it."""
+        terms = {"threshold_microusd": threshold_microusd, "every_hours": every_hours}
+        self._transport.request("PUT", "/provider/v1/payout-terms", json=terms)
 
     def earnings(self) -> Earnings:
         return self._transport.ask(Earnings, "GET", "/provider/v1/earnings")

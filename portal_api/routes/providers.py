@@ -72,13 +72,29 @@ class PriceRequest(_Request):
     price_microusd_per_unit_hour: int = Field(ge=0, le=PRICE_MAX_MICROUSD)
 
 
+class PayoutTerms(_Request):
+    """From how much on, and how often at most; null: as the market has it."""
+
+    threshold_microusd: int | None = Field(ge=1, le=10**12)
+    every_hours: int | None = Field(ge=1, le=24 * 31)
+
+
 class EarningsView(BaseModel):
-    """payable: earned and not sent yet; paying: on its way; paid: confirmed by the chain; wallet_address: where to."""
+    """payable: earned and not sent yet; paying: on its way; paid: confirmed by the chain; wallet_address: where to.
+
+    rent: what was kept of it for making the wallet's token account; payable_from: nothing is sent to a changed address
+    before; held: why the chain cannot pay the wallet, empty if it can.
+    """
 
     payable: Money
     paying: Money
     paid: Money
+    rent: Money
     wallet_address: str | None
+    payable_from: datetime | None
+    threshold_microusd: int | None
+    every_hours: int | None
+    held: str
 
 
 @router.get("/nodes")
@@ -139,6 +155,17 @@ async def put_wallet(portal: PortalDep, provider: SignedInProvider, request: Wal
     return WalletView(provider_id=row.id, wallet_address=row.wallet_address)
 
 
+@router.put("/payout-terms")
+async def put_payout_terms(portal: PortalDep, provider: SignedInProvider, request: PayoutTerms) -> PayoutTerms:
+    """From how much on and how often this provider is paid, from now on."""
+    now = portal.now()
+    every = request.every_hours * 3600 if request.every_hours is not None else None
+    await portal.threads.transact(
+        lambda session: wallets.set_terms(session, provider.provider_id, request.threshold_microusd, every, now)
+    )
+    return request
+
+
 @router.put("/nodes/{node_id}/price")
 async def set_price(portal: PortalDep, provider: SignedInProvider, node_id: str, request: PriceRequest) -> NodeView:
     """Ask that price from now on; leases that run keep theirs."""
@@ -163,5 +190,10 @@ async def get_earnings(portal: PortalDep, provider: SignedInProvider) -> Earning
         payable=Money.of(found.payable_microusd),
         paying=Money.of(found.paying_microusd),
         paid=Money.of(found.paid_microusd),
+        rent=Money.of(found.rent_microusd),
         wallet_address=found.wallet_address,
+        payable_from=found.payable_from,
+        threshold_microusd=found.threshold_microusd,
+        every_hours=found.every_seconds // 3600 if found.every_seconds is not None else None,
+        held=found.held,
     )

@@ -108,7 +108,9 @@ def test_a_watcher_that_dies_before_the_credit_credits_it_next_time(
 REFERENCE, TREASURY, MINT, ACCOUNT = "reference", "treasury", "mint", "account"
 
 
-def transaction(*transfers: TokenTransfer, moved: int, mint: str = MINT, failed: bool = False) -> ChainTransaction:
+def transaction(
+    *transfers: TokenTransfer, moved: int, account: str = ACCOUNT, failed: bool = False
+) -> ChainTransaction:
     keys = (REFERENCE, *(reference for item in transfers for reference in item.references))
     return ChainTransaction(
         signature="signature",
@@ -120,7 +122,7 @@ def transaction(*transfers: TokenTransfer, moved: int, mint: str = MINT, failed:
         memos=(),
         instructions=(),
         transfers=transfers,
-        token_changes=(TokenChange(ACCOUNT, TREASURY, mint, 1_000, 1_000 + moved),),
+        token_changes=(TokenChange(account, TREASURY, MINT, 1_000, 1_000 + moved),),
     )
 
 
@@ -129,7 +131,7 @@ def transfer(amount: int, *references: str, index: int = 0, to: str = ACCOUNT) -
 
 
 def arrived(of: ChainTransaction) -> list[Arrival]:
-    return arrivals(of, recipient=TREASURY, mint=MINT, reference=REFERENCE)
+    return arrivals(of, account=ACCOUNT, reference=REFERENCE)
 
 
 def test_each_marked_transfer_of_a_transaction_is_an_arrival_of_its_own() -> None:
@@ -147,14 +149,16 @@ def test_a_transfer_inside_another_program_counts_by_what_it_moved() -> None:
     "forged",
     [
         transaction(transfer(5, REFERENCE), moved=5, failed=True),
-        transaction(transfer(5, REFERENCE), moved=5, mint="worthless"),
+        transaction(transfer(5, REFERENCE), moved=5, account="another of the treasury's"),
         transaction(transfer(5, REFERENCE), moved=4),
         transaction(transfer(5, REFERENCE), moved=0),
         transaction(transfer(5, REFERENCE), moved=-5),
         transaction(transfer(5, "another"), moved=5),
     ],
 )
-def test_what_failed_or_moved_less_or_is_of_another_mint_or_mark_is_no_arrival(forged: ChainTransaction) -> None:
+def test_what_failed_or_moved_less_or_is_in_another_account_or_of_another_mark_is_no_arrival(
+    forged: ChainTransaction,
+) -> None:
     assert arrived(forged) == []
 
 

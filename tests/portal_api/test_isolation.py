@@ -101,6 +101,10 @@ RIGHTS: dict[str, Right] = {
     "get_job_trace": Right(frozenset({"operator"})),
     "get_ledger": Right(frozenset({"operator"})),
     "close_epoch": Right(frozenset({"operator"})),
+    "get_reconciliation": Right(frozenset({"operator"})),
+    "list_unmatched_deposits": Right(frozenset({"operator"})),
+    "assign_unmatched_deposit": Right(frozenset({"operator"}), {"organization_id": "org_x"}),
+    "put_payout_terms": Right(PROVIDERS, {"threshold_microusd": None, "every_hours": None}),
     "get_epoch": Right(frozenset({"operator"})),
 }
 
