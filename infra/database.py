@@ -6,6 +6,8 @@ from typing import Any
 
 from sqlalchemy import JSON, BigInteger, DateTime, MetaData, create_engine
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
 from infra import telemetry
@@ -74,3 +76,13 @@ class Database:
 
     def dispose(self) -> None:
         self.engine.dispose()
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether the database could not serve just then: unreachable, busy, or it ended a connection that idled too long.
+
+    Nothing of the transaction is kept, and the same may be tried again.
+    """
+    if isinstance(error, OperationalError | InterfaceError | PoolTimeout):
+        return True
+    return isinstance(error, DBAPIError) and error.connection_invalidated

@@ -13,11 +13,12 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
-from sqlalchemy.exc import DataError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from infra.database import is_away
 from market.customer_api import Fault, Problem
 from market.error_codes import Kind, usual_remedy
 from market.errors import FieldError, InvalidInput, MarketError, NotFound, TooLarge, Unavailable
@@ -140,7 +141,7 @@ def refusal_of(error: Exception) -> MarketError | None:
             "the input holds a character that cannot be stored (NUL or a lone surrogate)",
             remedy="remove it",
         )
-    if isinstance(error, OperationalError | InterfaceError | PoolTimeout):
+    if is_away(error):
         return Unavailable("the database cannot answer right now; nothing was changed", remedy="try again in a moment")
     if isinstance(error, redis.RedisError | asyncio.TimeoutError):
         return Unavailable("an engine of the market cannot answer right now", remedy="try again in a moment")
@@ -149,7 +150,7 @@ def refusal_of(error: Exception) -> MarketError | None:
 
 def install(app: FastAPI) -> None:
     """Answer every refusal of this application with a problem document."""
-    for kind in (MarketError, DataError, UnicodeEncodeError, OperationalError, InterfaceError, PoolTimeout):
+    for kind in (MarketError, UnicodeEncodeError, DBAPIError, PoolTimeout):
         app.add_exception_handler(kind, _on_refusal)
     app.add_exception_handler(redis.RedisError, _on_refusal)
     app.add_exception_handler(RequestValidationError, _on_validation_error)

@@ -1,8 +1,7 @@
 """The usage consumer: signed reports from the usage bus into billing's rows."""
 
 import structlog
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import SQLAlchemyError
 
 from billing.metering import usage
 from billing.metering.parcels import SignedReport
@@ -10,6 +9,7 @@ from gridbay.processes.heap import settle_heap
 from gridbay.processes.signals import stop_event
 from infra.bus.usage import BusUnavailable, HandleLater, UsageMessage
 from infra.bus.usage.port import RETRY_SECONDS
+from infra.database import is_away
 from infra.ground import Ground, ground
 from infra.logging import configure_logging
 from infra.telemetry import MERGE_SIZE, READINGS, serve
@@ -43,7 +43,9 @@ def merge(base: Ground, batch: list[UsageMessage]) -> None:
             merged = usage.merge(session, reports, base.clock.now())
             failpoint("consumer.merged")
         failpoint("consumer.committed")
-    except (OperationalError, InterfaceError, PoolTimeout) as error:
+    except SQLAlchemyError as error:
+        if not is_away(error):
+            raise
         raise HandleLater(str(error)[:500]) from error
     MERGE_SIZE.observe(len(reports))
     READINGS.labels("stored").inc(merged.stored)
