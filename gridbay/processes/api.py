@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI
 
-from gridbay.processes.heap import settle_heap
+from gridbay.processes.interpreter import settle_interpreter
 from gridbay.processes.http_server import HttpServer
 from infra.ground import ground
 from infra.logging import configure_logging
@@ -19,7 +19,7 @@ def _portal() -> FastAPI:
     from portal_api.app import create_app  # noqa: PLC0415
 
     app = create_app(ground())
-    settle_heap()
+    settle_interpreter()
     return app
 
 

@@ -5,7 +5,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from billing.metering import usage
 from billing.metering.parcels import SignedReport
-from gridbay.processes.heap import settle_heap
+from gridbay.processes.interpreter import settle_interpreter
 from gridbay.processes.signals import stop_event
 from infra.bus.usage import BusUnavailable, HandleLater, UsageMessage
 from infra.bus.usage.port import RETRY_SECONDS
@@ -22,7 +22,7 @@ def main() -> None:
     """Merge until told to stop. A database or bus that is away is waited for; only what is durable is acknowledged."""
     base = ground()
     configure_logging("consumer", base.settings.log_level)
-    settle_heap()
+    settle_interpreter()
     serve(base.settings.metrics_bind)
     stop = stop_event()
     while not stop.is_set():

@@ -2,7 +2,7 @@
 
 import redis
 
-from gridbay.processes.heap import settle_heap
+from gridbay.processes.interpreter import settle_interpreter
 from gridbay.processes.signals import stop_event
 from infra.bus.tasks import send
 from infra.ground import Ground, ground
@@ -18,7 +18,7 @@ def main() -> None:
     """Relay until told to stop."""
     base = ground()
     configure_logging("relay", base.settings.log_level)
-    settle_heap()
+    settle_interpreter()
     serve(base.settings.metrics_bind)
     relay = Relay(base.database, base.clock, send_due=_send_due, send_wake=_merged(base))
     relay.run(stop_event())

@@ -5,7 +5,7 @@ from celery.signals import worker_process_init
 from celery.worker.consumer import Consumer
 
 from gridbay.processes.contexts import TASKS
-from gridbay.processes.heap import settle_heap
+from gridbay.processes.interpreter import settle_interpreter
 from gridbay.processes.watchdog import Watchdog
 from infra.bus.tasks import app
 from infra.ground import ground
@@ -29,7 +29,7 @@ def main() -> None:
     Consumer.Blueprint.default_steps = [step for step in steps if not step.endswith(":DelayedDelivery")]
     arguments = ["worker", "--pool", config.worker_pool]
     arguments += ["--concurrency", str(config.worker_concurrency), "--loglevel", "WARNING"]
-    settle_heap()
+    settle_interpreter()
     app.worker_main([*arguments, "--without-gossip", "--without-mingle", "--without-heartbeat"])
 
 
