@@ -2,8 +2,8 @@
 
 from fastapi import FastAPI
 
-from gridbay.processes.interpreter import settle_interpreter
 from gridbay.processes.http_server import HttpServer
+from gridbay.processes.interpreter import settle_interpreter
 from infra.ground import ground
 from infra.logging import configure_logging
 

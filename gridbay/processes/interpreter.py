@@ -1,4 +1,4 @@
-"""Python in a process that serves for long: its collector need not look at loaded code, its threads take short turns."""
+"""Python in a process that serves for long: its collector spares loaded code, its threads take short turns."""
 
 import gc
 import sys

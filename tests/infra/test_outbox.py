@@ -1,20 +1,22 @@
 """The outbox: a message exists exactly if its transaction committed, and each subscriber handles it once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from threading import Event, Thread
 
+import psycopg
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from infra.database import Database
-from infra.outbox import NotReady, publish, subscribe, subscriptions, wake
+from infra.outbox import NotReady, publish, subscribe, subscribe_many, subscriptions, wake
 from infra.outbox.delivery import ATTEMPTS_MAX, claim, deliver
+from infra.outbox.publishing import OUTBOX_CHANNEL
 from infra.outbox.relay import Relay
 from infra.outbox.tables import Delivery, OutboxMessage
 from market.clock import ManualClock
-from market.messages import EpochClosed
+from market.messages import EpochClosed, WalletChanged
 
 
 class Heard:
@@ -61,6 +63,32 @@ def test_a_rolled_back_transaction_says_nothing(database: Database, heard: Heard
         publish(session, EpochClosed(epoch=1))
         raise RuntimeError
     assert claimed(database, clock) == []
+
+
+def test_a_subscriber_with_patience_is_served_later_and_without_a_notification(
+    database: Database, heard: Heard, clock: ManualClock
+) -> None:
+    @subscribe_many(WalletChanged, "test.patient", patience_seconds=60)
+    def handle(session: Session, messages: Sequence[WalletChanged], now: datetime) -> list[WalletChanged]:
+        return []
+
+    with psycopg.connect(_url(database), autocommit=True) as listener:
+        listener.execute(f"LISTEN {OUTBOX_CHANNEL}")
+        with database.transaction() as session:
+            publish(session, WalletChanged(provider_id="prv_1", wallet_address="w", changed_at=clock.now()))
+        with database.read() as session:
+            now = session.scalar(select(func.now()))
+        with database.transaction() as session:
+            assert claim(session, now + timedelta(seconds=50)) == []
+            assert [due.subscriber for due in claim(session, now + timedelta(seconds=70))] == ["test.patient"]
+        with database.transaction() as session:
+            publish(session, EpochClosed(epoch=1))
+        told = [notify.payload for notify in listener.notifies(timeout=5, stop_after=1)]
+    assert told == [""], "the message that somebody hears at once is the only one that was told of"
+
+
+def _url(database: Database) -> str:
+    return database.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 def test_a_message_delivered_twice_is_handled_once(database: Database, heard: Heard, clock: ManualClock) -> None:
