@@ -101,7 +101,8 @@ def verify_proofs() -> None:
 
 @task("scheduler.learn_rates", every=600)
 def learn_rates() -> None:
-    """Bring what cards are measured at up to date."""
+    """Bring what cards are measured at up to date, and drop challenges of long ago."""
     base = ground()
     with base.database.transaction() as session:
         rates.learn(session, base.clock.now())
+        rates.forget(session, base.clock.now())

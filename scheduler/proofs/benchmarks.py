@@ -21,13 +21,17 @@ MEMORY_TOLD_BYTES_MIN = 10**9
 def note(session: Session, row: ProofChallenge, speeds: NodeSpeeds, now: datetime) -> None:
     """Keep the newest figures of a device whose proof passed."""
     assert row.committed_at is not None and row.remembered_at is not None
-    figures: list[tuple[str, int, bool]] = [(MATRIX, row.operations_per_second or 0, True)]
+    figures: list[tuple[str, int, bool]] = []
+    if row.model is not None:  # A CPU's small proof takes as long as the way to the portal.
+        figures.append((MATRIX, row.operations_per_second or 0, True))
     kept_bytes = 4 * row.size**2 * row.kept
     seconds = (row.remembered_at - row.committed_at).total_seconds()
     if kept_bytes >= MEMORY_TOLD_BYTES_MIN and seconds > 0:
         figures.append((MEMORY, round(kept_bytes / seconds), True))
     told = speeds.model_dump(exclude_none=True)
     figures += [(f"{kind}_bytes_per_second", value, False) for kind, value in told.items()]
+    if not figures:
+        return
     values = [
         {
             "node_id": row.node_id,

@@ -46,7 +46,10 @@ _BEGIN = text(
         greatest(node.joined_at, :now) + :settle
     FROM nodes AS node
     LEFT JOIN gpus AS gpu ON gpu.node_id = node.id AND gpu.present
-    WHERE node.state = 'online'
+    WHERE node.state = 'online' AND NOT EXISTS (
+        SELECT FROM proof_standings AS known
+        WHERE known.node_id = node.id AND known.device = coalesce(gpu.uuid, 'cpu')
+    )
     ON CONFLICT DO NOTHING
     RETURNING node_id, device
     """

@@ -2,16 +2,18 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import select, text
+from sqlalchemy import delete, exists, select, text
 from sqlalchemy.orm import Session
 
 from scheduler.proofs.bands import Rate
-from scheduler.tables import CardRate
+from scheduler.tables import Benchmark, CardRate, ProofChallenge
 
 PROVIDERS_MIN = 3
 """A model's rate is believed once so many providers were measured at it: no owner sets a rate alone."""
 LOOKED_BACK = timedelta(days=30)
 POWER_STEP_WATTS = 25
+KEPT = timedelta(days=90)
+FORGOTTEN_MAX = 10_000
 
 # One figure a provider, so that a thousand cards of one owner weigh as one.
 _LEARN = text(
@@ -39,6 +41,18 @@ def learn(session: Session, now: datetime) -> None:
     """Bring the rates in line with the proofs of the last month."""
     values = {"now": now, "since": now - LOOKED_BACK, "step": POWER_STEP_WATTS, "providers": PROVIDERS_MIN}
     session.execute(_LEARN, values)
+
+
+def forget(session: Session, now: datetime) -> int:
+    """Drop challenges that were over long ago and are no figure's source; returns how many, a bounded number."""
+    over = (
+        select(ProofChallenge.id)
+        .where(ProofChallenge.judged_at < now - KEPT)
+        .where(~exists().where(Benchmark.challenge_id == ProofChallenge.id))
+        .limit(FORGOTTEN_MAX)
+    )
+    gone = session.execute(delete(ProofChallenge).where(ProofChallenge.id.in_(over)).returning(ProofChallenge.id))
+    return len(gone.all())
 
 
 def of_model(session: Session, model: str) -> list[Rate]:

@@ -1,5 +1,6 @@
 """A proof over HTTP, with the agent's own part of it and its real child process; what owners and operators see."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,12 @@ from pydantic import BaseModel
 
 from market.clock import ManualClock
 from market.proof_api import ProofAnswer, ProofsAnswer
+from market.resources import Unit
+from portal_api.job_views import offer_view
 from provider_agent.proving.proving import Proving
 from scheduler.proofs import planning, verifying
+from scheduler.proofs.benchmarks import MATRIX
+from scheduler.supply.offers import OfferRecord
 
 pytestmark = pytest.mark.anyio
 
@@ -56,16 +61,14 @@ async def test_an_agent_proves_its_node_and_everybody_sees_it(world: PortalWorld
     assert judged == 1
     [seen] = (await provider.get("/provider/v1/proofs")).json()["items"]
     assert (seen["device"], seen["state"], seen["engine"], seen["outcome"]) == ("cpu", "verified", "numpy", "passed")
-    assert {figure["kind"] for figure in seen["measured"]} == {"disk_write_bytes_per_second"} | (
-        {"matrix_operations_per_second"}
-    )
-    assert {figure["kind"]: figure["by_market"] for figure in seen["measured"]}["disk_write_bytes_per_second"] is False
+    told = [(figure["kind"], figure["by_market"]) for figure in seen["measured"]]
+    assert told == [("disk_write_bytes_per_second", False)]
     told = (await operator.get("/ops/v1/proofs")).json()
     assert (told["judged"], told["missed"], told["items"]) == ({"passed": 1}, 0, [])
     assert told["verifier_cpu_ms"] >= 0
     [offer] = (await (await world.customer()).get("/v1/offers", params={"verified": "true"})).json()["items"]
-    assert offer["verified"] and offer["measured"]["matrix_operations_per_second"] > 0
-    assert offer["work_price"]["microusd"] > 0
+    assert offer["verified"] and offer["measured"]["disk_write_bytes_per_second"] > 0
+    assert offer["work_price"] is None, "nobody measured the rate of these processors"
     assert (await agent_asks_again(agent, node)) == []
 
 
@@ -74,6 +77,18 @@ async def agent_asks_again(agent: Proving, node: Node) -> list[Any]:
     await agent.settled()
     waiting: list[Any] = (await node.get("/agent/v1/proofs")).json()["proofs"]
     return waiting
+
+
+def test_work_has_a_price_where_its_rate_was_measured() -> None:
+    """An H100 at 2 USDC an hour and 10¹⁵ operations a second does 3.6 · 10¹⁸ in that hour."""
+    offer = OfferRecord(
+        offer_id="off_1", node_id="node_1", node_name="amber", provider_id="prv_1", unit=Unit.GPU, model="H100",
+        memory_bytes=1, total_milli=1000, free_milli=1000, cpu_free_milli=1, memory_free_bytes=1,
+        price_microusd_per_unit_hour=2_000_000, simulated=False, verified=True, measured={MATRIX: 10**15},
+    )  # fmt: skip
+    view = offer_view(offer)
+    assert view.work_price is not None and view.work_price.microusd == 555_556
+    assert offer_view(replace(offer, measured={})).work_price is None
 
 
 async def test_a_proof_of_a_leased_device_is_given_up(world: PortalWorld, tmp_path: Path) -> None:

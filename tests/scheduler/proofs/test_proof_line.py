@@ -272,6 +272,18 @@ def test_offers_say_what_was_proven_and_measured_and_can_be_searched_by_it(provi
     assert only[0].measured[benchmarks.MATRIX] == pytest.approx(0.8 * RATE, rel=0.01), "of its least device"
 
 
+def test_old_challenges_are_dropped_and_a_figures_source_is_kept(proving: ProvingWorld) -> None:
+    proving.measured()
+    proving.node(CARD)
+    proving.node()
+    proving.plan_when_due()
+    proving.prove_all()
+    proving.pass_time(rates.KEPT.total_seconds() + 1)
+    with proving.database.transaction() as session:
+        assert rates.forget(session, proving.clock.now()) == 1
+        assert [row.model for row in session.scalars(select(ProofChallenge))] == [CARD]
+
+
 def test_a_models_rate_is_learnt_from_three_owners_and_not_from_one(proving: ProvingWorld) -> None:
     proving.measured()
     owners = [proving.provider() for _ in range(3)]
