@@ -1,4 +1,7 @@
-"""What the agent writes to its journal (stderr): one line an event, never a secret, never a URL with a right in it."""
+"""What the agent writes to its journal (stderr): one line an event, never a secret, never a URL with a right in it.
+
+JSON as the market's own processes write it, but for a person at a terminal.
+"""
 
 import logging
 import sys
@@ -18,7 +21,7 @@ def configure(level: str = "INFO") -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False),
+            structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

@@ -1,4 +1,4 @@
-"""`python broker_worker.py FOLDER`: the worker of a market, with tasks that leave their traces in a folder."""
+"""`python broker_worker.py FOLDER`: the worker of a market; its tasks note in a folder whose request they are run for."""
 
 import sys
 from pathlib import Path
@@ -6,6 +6,7 @@ from threading import Event
 
 from gridbay.processes import worker
 from infra.bus.tasks import app, task
+from infra.logging import current_trace
 
 FOLDER = Path(sys.argv[1])
 # A lost task comes back from Redis after this; a test does not wait as long as a market.
@@ -17,7 +18,7 @@ if "visibility_timeout" in app.conf.broker_transport_options:
 @task("engines.note")
 def note(name: str) -> None:
     with (FOLDER / name).open("a") as file:
-        file.write("ran\n")
+        file.write(f"{current_trace()}\n")
 
 
 @task("engines.hold")

@@ -12,6 +12,7 @@ import pytest
 import redis
 from awaiting import until
 from real_engines import forget_keys, forget_queues, new_prefix
+from structlog.contextvars import bound_contextvars
 
 from infra.bus.tasks import PLACE_QUEUE, QUEUES, Broker
 from infra.settings import Settings
@@ -38,16 +39,21 @@ class History:
         assert options["expires"] == 2
         self.broker.app.send_task("engines.tick", **{**options, "expires": -1})
         self.neighbour.send("engines.note", "neighbour")
-        self.broker.send("engines.note", "after")
+        with bound_contextvars(trace="req_after"):
+            self.broker.send("engines.note", "after")
         with self._worker() as second:
             until(lambda: self.runs("hold") == 2 and self.runs("after") == 1, "both were run")
             second.terminate()
             self.status = second.wait(30)
 
     def runs(self, name: str) -> int:
-        """How often a task has left its trace."""
+        """How often a task has run."""
+        return len(self.traces(name))
+
+    def traces(self, name: str) -> list[str]:
+        """The request behind each run of a task."""
         path = self.folder / name
-        return len(path.read_text().splitlines()) if path.exists() else 0
+        return path.read_text().splitlines() if path.exists() else []
 
     def forget(self) -> None:
         for broker, prefix in zip((self.broker, self.neighbour), self.prefixes, strict=True):
@@ -90,6 +96,11 @@ def history(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 def test_a_task_whose_worker_was_killed_is_run_by_the_next(history: History) -> None:
     assert history.runs("hold") == 2
+
+
+def test_a_task_knows_the_request_it_is_run_for(history: History) -> None:
+    assert history.traces("after") == ["req_after"]
+    assert history.traces("hold") == ["None", "None"]
 
 
 def test_a_tick_that_has_expired_is_not_run(history: History) -> None:
