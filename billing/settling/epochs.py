@@ -1,5 +1,6 @@
 """Epochs: a close stamps every open usage line, fixes their Merkle root, and opens the payouts that they make due."""
 
+import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from billing.settling import payouts
+from billing.settling import leaves, payouts
 from billing.tables.bills import EpochRow, UsageLineRow
 from billing.tables.settlement import SettlementBatchRow, SigningRow
 from infra.outbox import publish, wake
@@ -18,14 +19,14 @@ from market.errors import NotFound
 from market.messages import EpochClosed
 from market.receipts import EpochRoot, PublicLine, line_salt, pseudonym
 
-LINES_MAX = 100_000
+LINES_MAX = 1_000_000
 """Lines of one epoch; what is over closes with the next."""
 _CLOSING = 0x67726964_0001
 
 _STAMP = text(
     "UPDATE usage_lines AS line SET epoch = :epoch, leaf_index = stamp.leaf_index, leaf_hash = stamp.leaf_hash "
-    "FROM unnest(cast(:ids AS text[]), cast(:indices AS bigint[]), cast(:hashes AS text[])) "
-    "AS stamp (id, leaf_index, leaf_hash) WHERE line.id = stamp.id"
+    "FROM json_to_recordset(cast(:stamps AS json)) AS stamp (id text, leaf_index bigint, leaf_hash text) "
+    "WHERE line.id = stamp.id"
 )
 
 
@@ -45,14 +46,7 @@ class EpochStatus:
 def close(session: Session, now: datetime, config: Settings | None = None) -> int | None:
     """Close over every line that is open and pay what is due; returns the epoch, or None when there was no line."""
     session.execute(select(func.pg_advisory_xact_lock(_CLOSING)))
-    rows = session.scalars(
-        select(UsageLineRow)
-        .where(UsageLineRow.epoch.is_(None))
-        .order_by(UsageLineRow.id)
-        .limit(LINES_MAX)
-        .with_for_update(key_share=True)
-    ).all()
-    number = _stamp(session, rows, now) if rows else None
+    number = _stamp(session, now)
     payouts.open_due(session, number, now, config or settings())
     wake(session, "billing.settle")
     return number
@@ -141,15 +135,26 @@ def root_over(leaf_hashes: Sequence[str], epoch: int, total_microusd: int) -> Ep
     return EpochRoot.over(tree_root, epoch=epoch, line_count=len(leaf_hashes), total_microusd=total_microusd)
 
 
-def _stamp(session: Session, rows: Sequence[UsageLineRow], now: datetime) -> int:
-    """Lines first, then the epoch's row: once that exists, the database lets no line into it."""
+def _stamp(session: Session, now: datetime) -> int | None:
+    """Lines first, then the epoch's row: once that exists, the database lets no line into it.
+
+    Nobody else stamps lines meanwhile, and a line that is there never changes.
+    """
     number = (session.scalar(select(func.max(EpochRow.number))) or 0) + 1
     secret = secrets.token_bytes(32)
-    hashes = [leaf_hash(row, secret) for row in rows]
-    stamps = {"ids": [row.id for row in rows], "indices": list(range(len(rows))), "hashes": hashes}
-    session.execute(_STAMP, {"epoch": number, **stamps})
-    total = sum(row.amount_microusd for row in rows)
-    root = root_over(hashes, number, total)
+    tree, total = merkle.Growing(), 0
+    for page in leaves.open_leaves(session, secret, LINES_MAX):
+        stamps = [
+            {"id": leaf.line_id, "leaf_index": index, "leaf_hash": leaf.digest.hex()}
+            for index, leaf in enumerate(page, start=tree.count)
+        ]
+        session.execute(_STAMP, {"epoch": number, "stamps": json.dumps(stamps)})
+        for leaf in page:
+            tree.add(leaf.digest)
+            total += leaf.amount_microusd
+    if tree.count == 0:
+        return None
+    root = EpochRoot.over(tree.root(), epoch=number, line_count=tree.count, total_microusd=total)
     session.add(
         EpochRow(
             number=number,

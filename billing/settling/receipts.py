@@ -35,10 +35,10 @@ def receipt(session: Session, job_id: str, treasury: str | None = None) -> Recei
         raise Unavailable("the epoch of this bill is not closed yet", remedy=_SOON)
     if treasury is None and custody.has_treasury():
         treasury = custody.custody().address
-    return Receipt(job_id=job_id, lines=_proven(session, rows), total_microusd=cost.total_microusd, treasury=treasury)
+    return Receipt(job_id=job_id, lines=proven(session, rows), total_microusd=cost.total_microusd, treasury=treasury)
 
 
-def _proven(session: Session, rows: Sequence[UsageLineRow]) -> list[ReceiptLine]:
+def proven(session: Session, rows: Sequence[UsageLineRow]) -> list[ReceiptLine]:
     numbers = sorted({row.epoch for row in rows if row.epoch is not None})
     closed = {row.number: row for row in session.scalars(select(EpochRow).where(EpochRow.number.in_(numbers)))}
     signatures = epochs.anchors(session, numbers)

@@ -13,7 +13,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from billing.charging import funding
-from billing.settling import earnings, epochs, payouts, receipts, wallets
+from billing.settling import earnings, epochs, leaves, payouts, receipts, wallets
 from billing.tables.bills import EpochRow, UsageLineRow
 from infra.database import Database
 from market.clock import ManualClock
@@ -54,6 +54,20 @@ def test_a_close_stamps_every_open_line_and_the_next_has_only_newer_ones(books: 
         assert verify_receipt(receipt).problems == ()
     with pytest.raises(NotFound):
         epochs.status(books.session, 3)
+    books.check()
+
+
+def test_a_close_takes_its_lines_page_by_page_and_leaves_what_is_too_much(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leaves, "PAGE_LINES", 2)
+    monkeypatch.setattr(epochs, "LINES_MAX", 5)
+    books.deposit(10_000_000)
+    jobs = [finished(books, 1000 * number) for number in range(1, 9)]
+    assert (close(books), close(books), close(books)) == (1, 2, None)
+    assert [epochs.status(books.session, number).line_count for number in (1, 2)] == [5, 3]
+    for job_id in jobs:
+        assert verify_receipt(receipts.receipt(books.session, job_id, "treasury")).problems == ()
     books.check()
 
 

@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -196,6 +196,7 @@ def test_no_tampering_with_a_receipt_goes_unseen(seed: int) -> None:
         assert not holds(receipt), (number, receipt)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 70))
 def test_a_growing_tree_has_the_root_of_its_leaves(count: int) -> None:
     leaves = [number.to_bytes(32) for number in range(count)]
