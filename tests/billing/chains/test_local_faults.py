@@ -2,7 +2,7 @@
 
 import pytest
 from direct_rpc import DirectRpc
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from local_net import LocalNet
 from solders.transaction import VersionedTransaction
@@ -71,6 +71,7 @@ def test_what_is_finalized_is_never_taken_back(net: LocalNet) -> None:
 
 def test_an_rpc_that_lags_shows_the_chain_as_it_was_with_a_finalized_height_of_its_own(net: LocalNet) -> None:
     payer = net.wallet(1_000)
+    net.blocks(10)
     signature = net.chain.send(net.deposit(payer, 400))
     net.finalize()
     late, slow = Lag(blocks=4), Lag(finality=2)
@@ -93,6 +94,7 @@ def test_a_transaction_has_expired_only_when_no_face_is_behind_it(net: LocalNet)
     assert not behind(net, Lag(), Lag(finality=20), Lag()).is_expired_everywhere(unsent[:64], last_valid)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**6))
 def test_a_plan_is_the_same_each_time_lies_with_one_face_and_ends(seed: int) -> None:
     until = 5 * ERA_BLOCKS
