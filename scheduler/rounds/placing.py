@@ -21,7 +21,8 @@ from market.ids import new_id
 from market.messages import AttemptPlaced
 from market.resources import GpuRequest
 from market.states import AttemptState, JobState, Reason, advance
-from scheduler.placement.choose import Decision, Unplaced, choose
+from scheduler.placement.decisions import Decision, Unplaced
+from scheduler.placement.engine import Engine
 from scheduler.placement.requests import Request
 from scheduler.placement.sieve import in_words
 from scheduler.rounds import snapshots
@@ -36,6 +37,9 @@ ROUND_LOCK = 0x67726964_706C6163
 RUN_SECONDS_MAX = 15.0
 RECENT_MAX = 256
 """The newest jobs, by which is judged what the next ones will ask for."""
+
+_engine = Engine()
+"""It keeps what it knows of the market between rounds, for speed alone; the round's lock lets one thread at it."""
 
 Place = tuple[datetime, str]
 """A place in the queue: created_at and id of a job."""
@@ -92,7 +96,7 @@ def place(session: Session, clock: Clock, *, limit: int, seed: str, after: Place
     snapshot = snapshots.load(session)
     # Not before this: no lease begins before the one that held its GPUs was released.
     now = clock.now()
-    choice = choose(snapshot, [_request(job) for job in queued], seed, _recent(session))
+    choice = _engine.choose(snapshot, [_request(job) for job in queued], seed, _recent(session, now))
     failpoint("scheduler.round.decided")
     placed = _apply(session, jobs, choice.decisions, now)
     _explain(session, jobs, choice.unplaced, len(snapshot.offers))
@@ -109,8 +113,11 @@ def _queued(session: Session, limit: int, after: Place | None) -> Sequence[Job]:
     return session.scalars(query.execution_options(populate_existing=True)).all()
 
 
-def _recent(session: Session) -> list[Request]:
-    """The newest requests, whatever became of them; ids made later sort later."""
+def _recent(session: Session, now: datetime) -> list[Request]:
+    """The newest requests of before this minute, whatever became of them; ids made later sort later.
+
+    Of before this minute, so that rounds judge by the same for a while: what the engine keeps rests on it.
+    """
     columns = (
         Job.id,
         Job.unit,
@@ -124,7 +131,9 @@ def _recent(session: Session) -> list[Request]:
         Job.price_limit_microusd_per_unit_hour,
         Job.simulated,
     )
-    return [_request(row) for row in session.execute(select(*columns).order_by(Job.id.desc()).limit(RECENT_MAX))]
+    before = Job.created_at < now.replace(second=0, microsecond=0)
+    query = select(*columns).where(before).order_by(Job.id.desc()).limit(RECENT_MAX)
+    return [_request(row) for row in session.execute(query)]
 
 
 def _request(job: Any) -> Request:

@@ -1,4 +1,4 @@
-"""`python broker_worker.py FOLDER`: the worker of a market; its tasks note in a folder whose request they are run for."""
+"""`python broker_worker.py FOLDER`: the worker of a market; its tasks note in a folder whose request they run for."""
 
 import sys
 from pathlib import Path

@@ -147,7 +147,7 @@ def test_a_decision_on_a_node_that_changed_meanwhile_is_dropped(database: Databa
         node = world.node([H100])
         job_id = world.job(resources={"gpu": 1})
     changes = iter([lambda: change(database, node, clock)])
-    original = placing.choose
+    original = placing._engine.choose
 
     def choose_late(*arguments: object) -> object:
         choice = original(*arguments)  # type: ignore[arg-type]
@@ -155,7 +155,7 @@ def test_a_decision_on_a_node_that_changed_meanwhile_is_dropped(database: Databa
         return choice
 
     with pytest.MonkeyPatch.context() as patch, database.transaction() as session:
-        patch.setattr(placing, "choose", choose_late)
+        patch.setattr(placing._engine, "choose", choose_late)
         assert placing.place(session, clock, limit=10, seed="s").placed == 0
     with database.read() as session:
         assert session.get_one(Job, job_id).state is JobState.QUEUED
