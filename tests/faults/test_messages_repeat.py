@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -198,9 +199,10 @@ def _poisoned() -> Iterator[None]:
     def fail(*_: object) -> None:
         raise ValueError("poison")
 
-    handlers = subscriptions._subscriptions[JobEnded.__name__]
-    sound, handlers["billing.release_ended"] = handlers["billing.release_ended"], fail
+    subscribed, name = subscriptions._subscriptions[JobEnded.__name__], "billing.release_ended"
+    sound = subscribed[name]
+    subscribed[name] = replace(sound, handler=fail)
     try:
         yield
     finally:
-        handlers["billing.release_ended"] = sound
+        subscribed[name] = sound

@@ -22,7 +22,7 @@ NAME = "test.in_sets"
 @pytest.fixture(autouse=True)
 def handler(monkeypatch: pytest.MonkeyPatch) -> None:
     """What it does is a row: a JobFunded for each good message, one after the other, until the poison."""
-    monkeypatch.setattr(subscriptions, "_handlers", {})
+    monkeypatch.setattr(subscriptions, "_subscriptions", {})
 
     @subscribe_many(EpochClosed, NAME)
     def handle(session: Session, messages: Sequence[EpochClosed], now: datetime) -> list[EpochClosed]:
