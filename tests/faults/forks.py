@@ -11,7 +11,7 @@ from queue import SimpleQueue
 from signal import SIGTERM
 from threading import Event, Thread
 
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 
 
 class Fork:
