@@ -132,7 +132,11 @@ def test_a_simulated_gpu_is_only_for_who_asks_for_it(market: Market) -> None:
 
 
 @pytest.mark.parametrize(
-    "mark", ["provider run", "ray/raylet/raylet", "process worker", "process relay", "process api"]
+    "mark",
+    [
+        *("provider run", "ray::Runner", "ray/raylet/raylet", "gcs_server"),
+        *("process worker", "process relay", "process api"),
+    ],
 )
 def test_whatever_is_killed_the_job_runs_on_and_is_billed_once(market: Market, mark: str) -> None:
     with market.sdk() as sdk:
