@@ -1,8 +1,9 @@
 """How many placement decisions a second: the packing beside the judge's FGD, and whole rounds of the engine.
 
 Alternating pairs on two of the default trace's cluster (12.4k GPUs), one run on eight (49.7k), both timed by the
-judge; then the engine, rules and prices and lots included: 20,000 jobs on 2,500 nodes, one job on a market of 16, and
-the memory that 49.7k GPUs and 100,000 queued jobs take; and the same to committed leases (durable_rounds). --cpu counts CPU time, for a machine that others use too.
+judge; then the engine, rules and prices and lots included: 20,000 jobs on 2,500 nodes, one job on a market of 16, the
+memory that 49.7k GPUs and 100,000 queued jobs take; and 20,000 jobs to leases that are committed. --cpu counts CPU
+time, for a machine that others use too.
 """
 
 import argparse
