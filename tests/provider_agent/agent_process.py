@@ -66,10 +66,10 @@ class AgentProcess:
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(20)
 
-    def exit_status(self) -> int:
+    def exit_status(self, seconds: float = 20) -> int:
         """Of an agent that ends by itself."""
         assert self._process is not None
-        return self._process.wait(20)
+        return self._process.wait(seconds)
 
     def attempt_dir(self, attempt_id: str) -> Path:
         return self.state / "attempts" / attempt_id

@@ -69,8 +69,8 @@ def test_an_agent_that_dies_at_a_point_again_and_again_neither_ends_nor_repeats_
     agent = joined()
     attempt_id = far.want(UNTIL_GO, held_seconds=7200)
     for _ in range(KILLS):
-        agent.start(GRIDBAY_FAILPOINTS=f"{point}=kill@2")
-        assert agent.exit_status() == -9
+        agent.start(GRIDBAY_FAILPOINTS=f"{point}=kill")
+        assert agent.exit_status(size(20, 200)) == -9
     minder = minder_of(agent, attempt_id)
     agent.start()
     far.wait(lambda: far.attempts[attempt_id].log is not None and len(far.polls) > 0)
