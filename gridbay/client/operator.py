@@ -1,24 +1,15 @@
 """The SDK for operators: the market at a glance, its ledger, its epochs (/ops/v1)."""
 
 from datetime import datetime
-from types import TracebackType
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
-from gridbay.client.patience import OnRetry
+from gridbay.client.party import Answer, Party
 from gridbay.client.provider import Condition
-from gridbay.client.transport import DEFAULT_PATIENCE_SECONDS, Transport
 from gridbay.client.treasury import Assigned, Movement, Movements, Reconciliation
 from market.customer_api import Money
 
 
-class _Answer(BaseModel):
-    # A newer market may say more than this SDK knows.
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Payout(_Answer):
+class Payout(Answer):
     payout_id: str
     provider_id: str
     wallet_address: str
@@ -28,7 +19,7 @@ class Payout(_Answer):
     signature: str | None
 
 
-class Epoch(_Answer):
+class Epoch(Answer):
     """A closed epoch. anchor_signature: of the chain transaction that carries its root, once that is finalized."""
 
     epoch: int
@@ -40,11 +31,11 @@ class Epoch(_Answer):
     payouts: list[Payout]
 
 
-class _Close(_Answer):
+class _Close(Answer):
     epoch: Epoch | None
 
 
-class Ledger(_Answer):
+class Ledger(Answer):
     """imbalance_microusd: what all entries add up to, 0 if all is well; broken: invariants that do not hold."""
 
     money: dict[str, Money]
@@ -53,7 +44,7 @@ class Ledger(_Answer):
     broken: list[str]
 
 
-class MarketReport(_Answer):
+class MarketReport(Answer):
     """rows: by column, in the columns' order. Money in micro-USDC, time in milliseconds, ratios in millionths."""
 
     report: str
@@ -64,7 +55,7 @@ class MarketReport(_Answer):
     rows: list[dict[str, Any]]
 
 
-class TraceEvent(_Answer):
+class TraceEvent(Answer):
     """by: who wrote it; ids: what it is about; detail: the rest of it."""
 
     at: datetime | None
@@ -74,7 +65,7 @@ class TraceEvent(_Answer):
     detail: dict[str, Any]
 
 
-class JobTrace(_Answer):
+class JobTrace(Answer):
     """truncated: kinds of rows of which there are more than are told."""
 
     job_id: str
@@ -91,30 +82,12 @@ class NodeCondition(Condition):
     provider_id: str
 
 
-class _Conditions(_Answer):
+class _Conditions(Answer):
     items: list[NodeCondition]
 
 
-class Operator:
-    """A market as seen with an operator's token (gbo_). Errors and threads as in Gridbay."""
-
-    def __init__(
-        self,
-        url: str,
-        token: str,
-        *,
-        patience_seconds: float = DEFAULT_PATIENCE_SECONDS,
-        on_retry: OnRetry | None = None,
-    ) -> None:
-        self._transport = Transport(url, token, patience_seconds=patience_seconds, on_retry=on_retry)
-
-    def __enter__(self) -> "Operator":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._transport.close()
+class Operator(Party):
+    """A market as seen with an operator's token (gbo_). Errors and threads as in Party."""
 
     def overview(self) -> dict[str, Any]:
         """The market at a glance, as the portal words it."""

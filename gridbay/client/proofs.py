@@ -2,14 +2,10 @@
 
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict
+from gridbay.client.party import Answer
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Measured(_Answer):
+class Measured(Answer):
     """by_market: measured by the market's clock; otherwise the node's own word."""
 
     kind: str
@@ -18,7 +14,7 @@ class Measured(_Answer):
     measured_at: datetime
 
 
-class DeviceProof(_Answer):
+class DeviceProof(Answer):
     """state: unproven, verified, suspect, frozen or banned. outcome, findings: of the newest verdict."""
 
     node_id: str
@@ -36,5 +32,5 @@ class DeviceProof(_Answer):
     measured: list[Measured] = []
 
 
-class DeviceProofs(_Answer):
+class DeviceProofs(Answer):
     items: list[DeviceProof]

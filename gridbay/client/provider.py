@@ -1,23 +1,15 @@
 """The SDK for providers: nodes, prices, join tokens, wallet, earnings (/provider/v1)."""
 
 from datetime import datetime
-from types import TracebackType
 
-from pydantic import BaseModel, ConfigDict
-
-from gridbay.client.patience import OnRetry
+from gridbay.client.party import Answer, Party
 from gridbay.client.proofs import DeviceProof, DeviceProofs
-from gridbay.client.transport import DEFAULT_PATIENCE_SECONDS, Transport, segment
+from gridbay.client.transport import segment
 from market.customer_api import Money
 from market.resources import Unit
 
 
-class _Answer(BaseModel):
-    # A newer market may say more than this SDK knows.
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Ask(_Answer):
+class Ask(Answer):
     """What is asked for one unit and hour."""
 
     offer_id: str
@@ -26,7 +18,7 @@ class Ask(_Answer):
     price_per_unit_hour: Money
 
 
-class Condition(_Answer):
+class Condition(Answer):
     """What stands against a node, or one of its GPUs (gpu_uuid). quarantines: nothing is placed there meanwhile."""
 
     gpu_uuid: str | None
@@ -38,7 +30,7 @@ class Condition(_Answer):
     began_at: datetime
 
 
-class Gpu(_Answer):
+class Gpu(Answer):
     """One device of a node. present: the agent sees it now."""
 
     uuid: str
@@ -48,7 +40,7 @@ class Gpu(_Answer):
     quarantined: bool
 
 
-class NodeView(_Answer):
+class NodeView(Answer):
     """state: online, lost or gone; pool: how its Ray pool fares; quarantined: nothing is placed on any of it."""
 
     node_id: str
@@ -71,11 +63,11 @@ class NodeView(_Answer):
     conditions: list[Condition] = []
 
 
-class _Nodes(_Answer):
+class _Nodes(Answer):
     items: list[NodeView]
 
 
-class JoinToken(_Answer):
+class JoinToken(Answer):
     """token: shown this once; uses: how many machines may join by it."""
 
     token: str
@@ -83,7 +75,7 @@ class JoinToken(_Answer):
     expires_at: datetime
 
 
-class Earnings(_Answer):
+class Earnings(Answer):
     """payable: earned and not sent yet; paying: on its way; paid: confirmed by the chain; wallet_address: where to.
 
     rent: kept for making the wallet's token account; payable_from: nothing is sent to a changed address before; held:
@@ -101,26 +93,8 @@ class Earnings(_Answer):
     held: str = ""
 
 
-class Provider:
-    """A market as seen with a provider's token (gbp_). Errors and threads as in Gridbay."""
-
-    def __init__(
-        self,
-        url: str,
-        token: str,
-        *,
-        patience_seconds: float = DEFAULT_PATIENCE_SECONDS,
-        on_retry: OnRetry | None = None,
-    ) -> None:
-        self._transport = Transport(url, token, patience_seconds=patience_seconds, on_retry=on_retry)
-
-    def __enter__(self) -> "Provider":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._transport.close()
+class Provider(Party):
+    """A market as seen with a provider's token (gbp_). Errors and threads as in Party."""
 
     def nodes(self) -> list[NodeView]:
         return self._transport.ask(_Nodes, "GET", "/provider/v1/nodes").items

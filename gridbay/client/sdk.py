@@ -5,15 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from pydantic import BaseModel
 
 from gridbay.client.downloads import download
-from gridbay.client.patience import OnRetry
+from gridbay.client.party import Party
 from gridbay.client.streams import LogPosition, follow_job, follow_log, wait_until
-from gridbay.client.transport import DEFAULT_PATIENCE_SECONDS, Transport, segment
+from gridbay.client.transport import segment
 from gridbay.client.workdirs import Archive, pack, put_archive
 from market.customer_api import (
     IDEMPOTENCY_HEADER,
@@ -44,37 +43,8 @@ class _Names(BaseModel):
     names: list[str]
 
 
-class Gridbay:
-    """A market at a URL, as seen with a customer's token. Use it in a `with` block, from any number of threads.
-
-    Every method raises a MarketError: the market's refusal, or Unavailable when it cannot be reached.
-    on_retry hears why something is asked again.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        token: str,
-        *,
-        patience_seconds: float = DEFAULT_PATIENCE_SECONDS,
-        on_retry: OnRetry | None = None,
-    ) -> None:
-        self._transport = Transport(url, token, patience_seconds=patience_seconds, on_retry=on_retry)
-
-    @property
-    def url(self) -> str:
-        return self._transport.url
-
-    def close(self) -> None:
-        self._transport.close()
-
-    def __enter__(self) -> "Gridbay":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+class Gridbay(Party):
+    """A market as seen with a customer's token (gbc_). Errors and threads as in Party."""
 
     def me(self) -> IdentityView:
         return self._transport.ask(IdentityView, "GET", "/v1/me")

@@ -2,24 +2,18 @@
 
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict
-
+from gridbay.client.party import Answer
 from market.customer_api import Money
 
 
-class _Answer(BaseModel):
-    # A newer market may say more than this SDK knows.
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Flight(_Answer):
+class Flight(Answer):
     signature: str
     batch_id: str
     amount: Money
     state: str
 
 
-class Reconciliation(_Answer):
+class Reconciliation(Answer):
     """difference_microusd: what nothing explains, 0 if all is well; mismatches: in words."""
 
     custody: Money
@@ -31,7 +25,7 @@ class Reconciliation(_Answer):
     mismatches: list[str]
 
 
-class Movement(_Answer):
+class Movement(Answer):
     signature: str
     amount_microusd: int
     sender: str | None
@@ -39,11 +33,11 @@ class Movement(_Answer):
     seen_at: datetime
 
 
-class Movements(_Answer):
+class Movements(Answer):
     items: list[Movement]
 
 
-class Assigned(_Answer):
+class Assigned(Answer):
     deposit_id: str
     organization_id: str
     credited: Money
