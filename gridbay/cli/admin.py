@@ -48,7 +48,10 @@ def open_operator() -> Operator:
 
 @app.callback()
 def admin() -> None:
-    """Settle, look over the market, check its ledger and its custody."""
+    """Settle, look over the market, check its ledger.
+
+    And its custody, its conditions and its deposits.
+    """
 
 
 treasury.add_to(app, open_operator)

@@ -24,7 +24,10 @@ Number = Annotated[int, typer.Argument(metavar="EPOCH", min=1, show_default=Fals
 
 @app.callback()
 def epoch() -> None:
-    """Fetch and recompute a closed epoch: every line of it, under pseudonyms."""
+    """Fetch and recompute a closed epoch, line by line.
+
+    Every line of it is published, under pseudonyms.
+    """
 
 
 @app.command("export")

@@ -137,7 +137,10 @@ def payouts(
         int | None, typer.Option("--every", min=1, help="Hours between payouts.", show_default=False)
     ] = None,
 ) -> None:
-    """Say from how much on and how often payouts are made; what is not said is as the market has it."""
+    """Say from how much on, and how often.
+
+    Payouts are made so; what is not said is as the market has it.
+    """
     try:
         least = parse_usdc(threshold) if threshold is not None else None
     except ValueError as error:

@@ -55,7 +55,10 @@ COLUMNS = (
 
 @app.callback()
 def proofs(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
-    """Show where each device stands: verified only after a proof."""
+    """Show where devices stand, and appeal a ban.
+
+    A device is verified only after a proof.
+    """
     if context.invoked_subcommand is not None:
         return
     with open_provider() as provider:
@@ -85,7 +88,10 @@ def appeal(
 def circuit(
     watts: Annotated[str, typer.Argument(help=f"Such as 3600, or {NO_LIMIT}.", show_default=False)],
 ) -> None:
-    """Say what all of the GPUs may draw at once: proofs are staggered in groups below it."""
+    """Say what the GPUs may draw at once.
+
+    Proofs are staggered in groups below it.
+    """
     if watts != NO_LIMIT and not watts.isdigit():
         raise typer.BadParameter(f"a number of watts, or {NO_LIMIT}")
     with open_provider() as provider:
