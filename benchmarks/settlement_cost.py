@@ -31,7 +31,7 @@ from billing.chains.payments import (
 from billing.chains.rpc import Rpc
 from billing.chains.solana import SolanaChain
 from billing.chains.transactions import associated_token_address
-from billing.settling.fees import unit_price
+from billing.settling.priority_fees import unit_price
 from infra.settings import Settings
 from market.ids import new_id
 

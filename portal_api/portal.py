@@ -12,7 +12,7 @@ from starlette.requests import HTTPConnection
 from infra.ground import Ground
 from market.agent_api import ReportAnswer
 from market.customer_api import JobView
-from monitoring.analytics import Frames
+from monitoring.pandas_process import Frames
 from portal_api import job_views
 from portal_api.agent_polls import Desire, HeartbeatPace, Poll, PollBatches
 from portal_api.agent_reports import CheckedReport, NodeKeys, ReportBatches

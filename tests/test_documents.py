@@ -8,9 +8,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
-NAMED = re.compile(
-    r"`((?:market|infra|scheduler|billing|monitoring|portal_api|provider_agent|gridbay)/[\w/]*(?:\.py|/))`"
-)
+PACKAGES = ("market", "infra", "scheduler", "billing", "monitoring", "portal_api", "provider_agent", "gridbay")
+NAMED = re.compile(rf"`((?:{'|'.join(PACKAGES)})/[\w/]*(?:\.py|/))`")
+BARE = re.compile(r"`(\w+\.py)`")
+FILES = {path.name for package in ("benchmarks", "tests", *PACKAGES) for path in (ROOT / package).glob("**/*.py")}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -18,4 +19,5 @@ def test_what_a_document_names_is_there(document: Path) -> None:
     text = document.read_text()
     missing = [link for link in LINK.findall(text) if not (document.parent / link).exists()]
     missing += [name for name in NAMED.findall(text) if not (ROOT / name).exists()]
+    missing += [name for name in BARE.findall(text) if name not in FILES]
     assert missing == []

@@ -7,7 +7,7 @@ from billing.chains.payments import growth_units, memo_units, payout_batch, payo
 from billing.chains.port import Blockhash, Chain
 from billing.chains.transactions import SignedTransaction, memo_anchor
 from billing.settling.batches import Batch
-from billing.settling.fees import unit_price
+from billing.settling.priority_fees import unit_price
 from billing.treasury.custody import Custody
 from infra.settings import Settings
 

@@ -46,7 +46,9 @@ def demo(
     if code != 0:
         typer.echo(f"the market ended with status {code}: see {running.log_file}", err=True)
         raise typer.Exit(code)
-    typer.echo("next: gridbay up keeps a market running here, and gridbay run JOB.YAML uses it from another terminal")
+    typer.echo(
+        "next: gridbay up (in a checkout: make up) keeps a market running; gridbay run JOB.YAML uses it from another terminal"
+    )
 
 
 def _tell(running: RunningMarket, examples: Path) -> None:

@@ -1,9 +1,8 @@
 """Loading the market's rows into the snapshot that placement, search and quotes judge by."""
 
 from collections import defaultdict
-from dataclasses import replace
 
-from sqlalchemy import exists, or_, select
+from sqlalchemy import Integer, cast, exists, or_, select
 from sqlalchemy.orm import Session
 
 from market.resources import Unit
@@ -22,11 +21,11 @@ def load(session: Session) -> Snapshot:
 def _nodes(session: Session) -> list[NodeFacts]:
     rows = session.execute(
         select(
-            Node.id,
+            Node.id.label("node_id"),
             Node.provider_id,
             Node.name,
-            Node.state == NodeState.ONLINE,
-            Node.pool == Pool.READY,
+            (Node.state == NodeState.ONLINE).label("online"),
+            (Node.pool == Pool.READY).label("pool_ready"),
             Node.simulated,
             Node.cpu_total_milli,
             Node.cpu_free_milli,
@@ -36,12 +35,12 @@ def _nodes(session: Session) -> list[NodeFacts]:
             Node.disk_free_bytes,
             Node.revision,
             or_(Node.quarantined, Node.barred).label("quarantined"),
-            Node.verified,
+            cast(Node.verified, Integer).label("tier"),
         )
         .where(Node.state != NodeState.GONE)
         .order_by(Node.id)
     )
-    return [replace(NodeFacts(*tuple(row)[:-2]), quarantined=row.quarantined, tier=int(row.verified)) for row in rows]
+    return [NodeFacts(**row._mapping) for row in rows]
 
 
 def _offers(session: Session, nodes: dict[str, NodeFacts]) -> list[OfferFacts]:

@@ -13,8 +13,8 @@ from sqlalchemy import select
 from billing.chains.transactions import associated_token_address
 from billing.ledger import accounts, posting
 from billing.settling import earnings, newcomers, payouts, wallets
-from billing.settling.fees import MICROLAMPORTS, unit_price
 from billing.settling.payout_terms import Candidate, amount_due
+from billing.settling.priority_fees import MICROLAMPORTS, unit_price
 from billing.tables.settlement import PayoutRow, SettlementBatchRow
 from infra.settings import Settings
 from market.errors import InvalidInput

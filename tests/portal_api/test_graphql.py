@@ -1,17 +1,21 @@
 """GraphQL: the same services as REST, its own refusals, and documents that cannot cost more than their bounds."""
 
+import dataclasses
 from typing import Any
 
 import httpx
 import pytest
 from graphql import get_introspection_query
 from portal_world import SPEC, Customer, PortalWorld
+from pydantic import BaseModel
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 from structlog.testing import capture_logs
 
 from infra.ground import Ground
+from market.customer_api import AttemptView, JobView
 from portal_api.app import create_app
+from portal_api.graphql import types
 from portal_api.graphql.bounds import ALIASES_MAX, DEPTH_MAX, FIELDS_MAX, TOKENS_MAX
 from portal_api.identity.tokens import Role
 from portal_api.threads import DatabaseThreads
@@ -58,6 +62,11 @@ async def test_what_rest_does_graphql_does(world: PortalWorld) -> None:
     assert rest["state"] == "placed"
     stop = "mutation ($id: ID!) { stopJob(jobId: $id) { job { state reason } } }"
     assert (await _data(customer, stop, id=job_id))["stopJob"]["job"]["reason"] == "stopping:by_user"
+
+
+@pytest.mark.parametrize(("graphql", "rest"), [(types.Job, JobView), (types.Attempt, AttemptView)])
+async def test_graphql_has_every_field_that_rest_has(graphql: type, rest: type[BaseModel]) -> None:
+    assert {field.name for field in dataclasses.fields(graphql)} == set(rest.model_fields)
 
 
 async def test_the_connection_of_jobs_is_walked_by_its_cursors(world: PortalWorld) -> None:
