@@ -46,9 +46,7 @@ def demo(
     if code != 0:
         typer.echo(f"the market ended with status {code}: see {running.log_file}", err=True)
         raise typer.Exit(code)
-    typer.echo(
-        "next: gridbay up (in a checkout: make up) keeps a market running; gridbay run JOB.YAML uses it from another terminal"
-    )
+    typer.echo("next: gridbay up (in a checkout: make up) keeps a market running; gridbay run JOB.YAML uses it")
 
 
 def _tell(running: RunningMarket, examples: Path) -> None:
