@@ -14,6 +14,7 @@ from billing.ledger import audit, balances
 from billing.metering import leases, usage
 from billing.metering.parcels import SignedReport
 from billing.metering.usage import MergeResult
+from billing.settling import batches, newcomers
 from billing.treasury import deposits
 from billing.treasury.arrivals import Arrival
 from billing.treasury.custody import Custody
@@ -164,6 +165,12 @@ class Books:
         """The messages of a kind, oldest first."""
         rows = self.session.query(OutboxMessage).filter_by(kind=kind).order_by(OutboxMessage.id)
         return [row.body for row in rows]
+
+    def prepare(self) -> None:
+        """Batches for what is to be paid, as if the chain had said that everybody has a token account."""
+        asked = newcomers.unchecked(self.session)
+        newcomers.checked(self.session, asked, (), CUSTODY.address, self.now, self.config)
+        batches.prepare(self.session, CUSTODY.address, CUSTODY.mint, self.now)
 
     def check(self) -> None:
         """Every invariant holds, those too that the database checks at the commit."""

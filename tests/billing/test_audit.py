@@ -23,7 +23,7 @@ def busy(books: Books) -> Books:
         funding.end_job(books.session, terms.job_id, 1, books.now)
         epochs.close(books.session, books.now, books.config)
         if number == 0:
-            batches.prepare(books.session, books.now)
+            books.prepare()
             for batch in batches.open_batches(books.session):
                 signed = SignedTransaction(b"", batch.batch_id)
                 batches.sign(books.session, batch, signed, 1, books.now)

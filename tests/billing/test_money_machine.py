@@ -180,7 +180,7 @@ class Money(RuleBasedStateMachine):
 
     @rule(fate=st.sampled_from(["finalized", "failed", "expired", "dropped"]))
     def pay(self, fate: str) -> None:
-        batches.prepare(self.session, self.books.now)
+        self.books.prepare()
         for batch in batches.open_batches(self.session):
             self.settle(batch, fate)
 
@@ -188,7 +188,7 @@ class Money(RuleBasedStateMachine):
         now = self.books.now
         if fate == "dropped":
             if batch.payments:
-                batches.drop_payment(self.session, batch, 0, "no token account", now)
+                batches.hold_payment(self.session, batch, 0, "no token account", now)
             return
         signature = f"signature {next(_signatures)}"
         assert batches.sign(self.session, batch, SignedTransaction(b"wire", signature), 10, now)
