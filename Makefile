@@ -21,13 +21,12 @@ demo: setup ## Run the main job on the whole market and print its verified recei
 up: setup ## Start the whole market on this machine (Ctrl-C stops it)
 	@$(BIN)/gridbay up
 
-test: setup ## Run every test; what failed is run once more, and said, since real processes share two cores
-	@$(BIN)/pytest $(ARGS) || { echo "make test: once more, what failed alone; what passes now is flaky: mend it"; \
-		$(BIN)/pytest --last-failed --last-failed-no-failures none $(ARGS); }
+test: setup ## Run every test; what failed is run once more, and named, since real processes share two cores
+	@$(BIN)/python infra/ci/suite.py $(ARGS)
 
-test-engines: setup ## Run every engine's tests, and the control plane's, on your servers (GRIDBAY_TEST_*_URL, see CONTRIBUTING)
-	@GRIDBAY_REQUIRE_ENGINES=1 $(BIN)/pytest tests/engines tests/infra tests/scheduler tests/billing tests/portal_api \
-		--ignore tests/infra/embedded --ignore tests/billing/chains $(ARGS)
+test-engines: setup ## Run what stands on a server on yours: every engine, the control plane (GRIDBAY_TEST_*_URL, see CONTRIBUTING)
+	@GRIDBAY_REQUIRE_ENGINES=1 $(BIN)/pytest --on-servers tests/engines tests/infra tests/scheduler tests/billing \
+		tests/portal_api tests/monitoring $(ARGS)
 
 soak: setup ## Run the heavy tests at their full size
 	@GRIDBAY_SOAK=1 $(BIN)/pytest --timeout 7200 $(ARGS)
@@ -64,7 +63,7 @@ $(UV):
 	@$(PYTHON) -m venv .uv && .uv/bin/pip install -q --disable-pip-version-check uv==$(UV_VERSION)
 
 .venv/.ready: requirements.lock pyproject.toml | $(UV)
-	@echo "setup: the platform's environment (.venv)"
+	@echo "setup: the platform's environment (.venv): over 1 GB of wheels the first time"
 	@test -x $(BIN)/python || $(UV) venv -q --python $(PYTHON) .venv
 	@$(UV) pip sync -q --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	@$(UV) pip install -q --python $(BIN)/python --no-deps --editable .
@@ -72,7 +71,7 @@ $(UV):
 	@touch $@
 
 .venv-jobs/.ready: requirements-jobs.lock | $(UV)
-	@echo "setup: the environment of jobs (.venv-jobs)"
+	@echo "setup: the environment of jobs (.venv-jobs): 0.3 GB of wheels the first time"
 	@test -x .venv-jobs/bin/python || $(UV) venv -q --python $(PYTHON) .venv-jobs
 	@$(UV) pip sync -q --compile-bytecode --python .venv-jobs/bin/python --require-hashes requirements-jobs.lock
 	@touch $@

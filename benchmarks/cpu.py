@@ -16,11 +16,21 @@ PARTS = {
     "valkey": "valkey",
     "rabbitmq": "rabbitmq",
     "benchmarks.double": "double",
+    "provider run": "agent",
+    "pool.child": "ray",
+    "ray::": "ray",
+    "ray/core": "ray",
+    "ray/dashboard": "ray",
 }
+ADOPTER, ADOPTED = "standalone.pid_one", "minders"
+"""The first process of an embedded market collects what nobody is the parent of: minders, with their sandboxes."""
 
 
 def cpu_ms(root_pid: int) -> Counter[str]:
-    """User and system milliseconds of every process of the tree so far, by part; what has ended is not counted."""
+    """User and system milliseconds of every process of the tree so far, by part.
+
+    Of what has ended, minders alone are counted, and with them the commands they ran.
+    """
     found: Counter[str] = Counter()
     root = psutil.Process(root_pid)
     for process in [root, *root.children(recursive=True)]:
@@ -30,6 +40,8 @@ def cpu_ms(root_pid: int) -> Counter[str]:
             continue
         part = next((part for mark, part in PARTS.items() if mark in command), "rest")
         found[part] += round((times.user + times.system) * 1000)
+        if ADOPTER in command:
+            found[ADOPTED] += round((times.children_user + times.children_system) * 1000)
     return found
 
 

@@ -9,6 +9,7 @@ import asyncio
 import secrets
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.keepalive import KeepAlive
@@ -18,7 +19,7 @@ from market.readings import GENESIS
 from market.signing import JOIN_TAG, REPORT_TAG, NodeKey
 
 GPUS_A_NODE = 16
-MODEL = "NVIDIA GeForce RTX 4090"
+MODEL, MEMORY_BYTES = "NVIDIA GeForce RTX 4090", 24 * 2**30
 WAIT_SECONDS = 20
 RUN_MS = 1
 
@@ -45,7 +46,7 @@ class Double:
 
     def __init__(self, polls: KeepAlive, reports: KeepAlive, key: NodeKey, node: dict[str, Any]) -> None:
         self._polls, self._reports, self._key = polls, reports, key
-        self._node_id = node["node_id"]
+        self.node_id = str(node["node_id"])
         self._headers = {"Authorization": f"Bearer {node['token']}", "Content-Type": "application/json"}
         self._ended: set[str] = set()
         self._reporting: set[asyncio.Task[None]] = set()
@@ -74,7 +75,7 @@ class Double:
                 "seen_version": version,
                 "wait_seconds": WAIT_SECONDS,
                 "pool": "ready",
-                "known_attempts": [],
+                "streams": [],
             }
             answer = await self._polls.request("POST", "/agent/v1/poll", canonical_json(poll), self._headers)
             version = answer["version"]
@@ -88,12 +89,25 @@ class Double:
                 self._reporting.add(task)
                 task.add_done_callback(self._reporting.discard)
 
+    @property
+    def public_hex(self) -> str:
+        return self._key.public_hex
+
+    def sign(self, body: bytes) -> str:
+        return self._key.sign(REPORT_TAG, body)
+
+    async def send(self, reports: Sequence[tuple[bytes, str]]) -> None:
+        """These signed bodies in their order, each once the one before it was answered."""
+        for body, signature in reports:
+            headers = self._headers | {SIGNATURE_HEADER: signature}
+            await self._reports.request("POST", "/agent/v1/reports", body, headers)
+
     async def _report(self, attempts: list[dict[str, Any]]) -> None:
         """Say that they have exited, with the one reading that each of them gave."""
         now_ms = time.time_ns() // 1_000_000
         body = canonical_json(
             {
-                "node_id": self._node_id,
+                "node_id": self.node_id,
                 "sent_at_ms": now_ms,
                 "statuses": [
                     {"attempt_id": item["attempt_id"], "state": "exited", "reason": "succeeded", "exit_code": 0}
@@ -102,7 +116,7 @@ class Double:
                 "readings": [_final_reading(item["lease_id"], now_ms) for item in attempts],
             }
         )
-        headers = self._headers | {SIGNATURE_HEADER: self._key.sign(REPORT_TAG, body)}
+        headers = self._headers | {SIGNATURE_HEADER: self.sign(body)}
         async with self._one_report:
             answer = await self._reports.request("POST", "/agent/v1/reports", body, headers)
         ended_at = time.monotonic_ns()
@@ -127,7 +141,7 @@ def _final_reading(lease_id: str, now_ms: int) -> dict[str, Any]:
 def _inventory(number: int) -> dict[str, Any]:
     seed = tagged_hash("gridbay/bench/v1", str(number).encode()).hex()
     gpus = [
-        {"uuid": f"GPU-{seed[:24]}-{index}", "index": index, "model": MODEL, "memory_bytes": 24 * 10**9}
+        {"uuid": f"GPU-{seed[:24]}-{index}", "index": index, "model": MODEL, "memory_bytes": MEMORY_BYTES}
         for index in range(GPUS_A_NODE)
     ]
     return {

@@ -41,10 +41,13 @@ class BenchMarket:
 
 
 def control_plane(state: MarketState, ports: Mapping[str, int], *, with_agent: bool) -> Tree:
-    """The children of a market as `gridbay up` has them, but for the broker and the bus where the variables say so."""
+    """The children of a market as `gridbay up` has them, but for the broker and the bus where the variable says so."""
     tree = market(state, ports, with_agent=with_agent)
     url = os.environ.get(BROKER_VARIABLE)
     other = {"GRIDBAY_BROKER_URL": url, "GRIDBAY_USAGE_BUS_URL": url} if url else {}
+    if not with_agent:
+        # Doubles have nothing to prove anything with.
+        other["GRIDBAY_PROOFS"] = "0"
     children = (
         replace(child, env={**child.env, **other}) if "GRIDBAY_BROKER_URL" in child.env else child
         for child in tree.children

@@ -63,7 +63,7 @@ def measure(database: Database, pairs: int) -> dict[str, object]:
     for pair in range(pairs):
         for_pair = [list(meters.reports(READINGS)) for _ in range(BATCHES)]
         sent += [report for batch in for_pair for report in batch]
-        legs = [lambda batches=for_pair: _copy(bare, batches), lambda batches=for_pair: _merge(database, batches)]
+        legs = [lambda batches=for_pair: copy_rows(bare, batches), lambda batches=for_pair: _merge(database, batches)]
         # Whoever goes first finds the server's caches cold: take turns.
         found = [leg() for leg in (legs if pair % 2 else legs[::-1])]
         (copied,), (merged, packing) = found if pair % 2 else found[::-1]
@@ -89,7 +89,7 @@ def measure(database: Database, pairs: int) -> dict[str, object]:
     }
 
 
-def _copy(bare: psycopg.Connection, batches: Sequence[Sequence[SignedReport]]) -> tuple[float]:
+def copy_rows(bare: psycopg.Connection, batches: Sequence[Sequence[SignedReport]]) -> tuple[float]:
     """Seconds that the COPYs take."""
     texts = ["".join(map(_line, _readings(batch))).encode() for batch in batches]
     names = ", ".join(COLUMNS)
@@ -142,7 +142,8 @@ def _replay(database: Database, sent: Sequence[SignedReport], meters: Meters) ->
 
 
 def _readings(batch: Sequence[SignedReport]) -> list[Reading]:
-    return [reading for report in batch for reading in Report.model_validate_json(report.body).readings]
+    reports = [Report.model_validate_json(report.body) for report in batch]
+    return [reading for report in reports for run in report.runs for reading in run.readings()]
 
 
 def _line(reading: Reading) -> str:

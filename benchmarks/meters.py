@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from billing.metering.parcels import SignedReport
 from market.agent_api import Report
+from market.reading_runs import runs_of
 from market.readings import GENESIS, Reading
 
 BEGAN = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -95,5 +96,6 @@ class Meters:
 
 
 def report_of(node_id: str, readings: Sequence[Reading]) -> SignedReport:
-    body = Report(node_id=node_id, sent_at_ms=0, readings=list(readings)).model_dump_json().encode()
+    """As an agent says it."""
+    body = Report(node_id=node_id, sent_at_ms=0, runs=list(runs_of(readings))).model_dump_json().encode()
     return SignedReport(node_id, BEGAN, body)

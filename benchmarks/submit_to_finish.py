@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.bare_launch import BareLauncher, bare_launcher
+from benchmarks.cpu import cpu_ms, per_job_ms
 from benchmarks.markets import BenchMarket, running, until
 from benchmarks.ray_jobs import COMMAND as RAY_JOBS
 from market.errors import MarketError
@@ -47,11 +48,14 @@ def main() -> None:
     ):
         _warm_up(bench, bare, ray)
         figures = _pairs(bench, bare, ray, QUICK_PAIRS if options.quick else options.pairs)
+        before = cpu_ms(bench.pid)
         rate = _burst(bench)
+        spent = cpu_ms(bench.pid) - before
     print(f"{'figure':<14}{'median':>10}{'least':>10}{'most':>10}   load {os.getloadavg()[0]:.1f}")
     for name, values in figures.items():
         print(f"{name:<14}{statistics.median(values):>10.3f}{min(values):>10.3f}{max(values):>10.3f}")
     print(f"burst of {BURST}: {rate:.1f} jobs/s, target {TARGET_JOBS_PER_SECOND:g}")
+    print("CPU ms a job of it:", ", ".join(f"{part} {value}" for part, value in per_job_ms(spent, BURST).items()))
     medians = {name: round(statistics.median(values), 3) for name, values in figures.items()}
     ratio = max(TARGET_JOBS_PER_SECOND / rate, *(medians[name] / target for name, target in TARGETS.items()))
     figure = {**medians, "jobs_per_second": round(rate, 1)}

@@ -11,7 +11,7 @@ from billing.settling import wallets
 from infra.outbox import subscribe, subscribe_many
 from market.messages import AttemptEnded, AttemptPlaced, JobEnded, JobRequeued, WalletChanged
 
-BIND_PATIENCE, BILL_PATIENCE = 0.1, 0.4
+BIND_PATIENCE, BILL_PATIENCE = 0.2, 0.6
 """Seconds. Nobody waits for either, and of many at once each costs a fraction; a lease is bound before it is billed."""
 
 

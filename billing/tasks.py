@@ -2,7 +2,7 @@
 
 import structlog
 
-from billing.charging import capture, renewals
+from billing.charging import alerts, capture, faults, renewals
 from billing.ledger import audit
 from billing.settling import epochs
 from billing.settling.settlement import Settler
@@ -31,6 +31,22 @@ def capture_windows() -> None:
         capture.capture_due(session, base.clock.now())
         failpoint("billing.captured")
     failpoint("billing.capture.committed")
+
+
+@task("billing.credit_faults", every=5)
+def credit_faults() -> None:
+    """Give back what was lost by a provider's or the platform's fault."""
+    base = ground()
+    with base.database.transaction() as session:
+        faults.credit_due(session, base.clock.now())
+
+
+@task("billing.watch_money", every=15)
+def watch_money() -> None:
+    """Tell organizations of a balance or a budget that ends."""
+    base = ground()
+    with base.database.transaction() as session:
+        alerts.watch(session, base.clock.now())
 
 
 @task("billing.close_epoch", every=15)

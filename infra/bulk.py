@@ -1,14 +1,14 @@
 """Many rows in one statement: the server unpacks one JSON document, so a hundred rows cost little more than one."""
 
-import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
+from pydantic_core import to_json
 from sqlalchemy import Table, inspect
 from sqlalchemy.orm import Session
-from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.orm.attributes import instance_dict, instance_state
+from sqlalchemy.orm.state import InstanceState
 
 from infra.database import Base
 from infra.writing import Write, write
@@ -23,8 +23,8 @@ def insert_rows(session: Session, into: type[Base], rows: Sequence[Mapping[str, 
     if not rows:
         return
     steps, defaults = _insertion(into, tuple(rows[0]))
-    document = json.dumps([{**defaults, **row} for row in rows] if defaults else list(rows), default=_plain)
-    write(session, Write(frozenset({into.__tablename__}), steps, {"rows{n}": document}))
+    document = [{**defaults, **row} for row in rows] if defaults else list(rows)
+    write(session, Write(frozenset({into.__tablename__}), steps, {"rows{n}": _json(document)}))
 
 
 def write_changes(session: Session) -> None:
@@ -40,12 +40,10 @@ def write_changes(session: Session) -> None:
     for (table, columns), rows in changed.items():
         steps, keys = _update(table, columns)
         document = [{name: getattr(row, name) for name in (*keys, *columns)} for row in rows]
-        write(
-            session, Write(frozenset({table.__tablename__}), steps, {"rows{n}": json.dumps(document, default=_plain)})
-        )
-        for row in rows:
-            for name in columns:
-                set_committed_value(row, name, getattr(row, name))
+        write(session, Write(frozenset({table.__tablename__}), steps, {"rows{n}": _json(document)}))
+        # As a flush does for what it has written: no later one looks at them again.
+        states = ((instance_state(row), instance_dict(row)) for row in rows)
+        InstanceState._commit_all_states(states, session.identity_map)
 
 
 def values_of(row: Base) -> dict[str, Any]:
@@ -79,7 +77,6 @@ def _update(of: type[Base], columns: tuple[str, ...]) -> tuple[str, tuple[str, .
     return f"updated{{n}} AS (UPDATE {name} SET {values} FROM {given_rows} WHERE {same})", keys  # noqa: S608
 
 
-def _plain(value: object) -> str:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    raise TypeError(f"{type(value).__name__} is no plain value")
+def _json(rows: object) -> str:
+    """Raises PydanticSerializationError for what is no plain value."""
+    return to_json(rows).decode()

@@ -1,12 +1,15 @@
 """The database: the metadata all tables share, and the one place where a transaction begins and commits."""
 
+import select
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, MetaData, create_engine
+import psycopg
+from sqlalchemy import JSON, BigInteger, DateTime, Engine, MetaData, create_engine, event
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
@@ -17,6 +20,10 @@ from infra.writing import WritingSession
 LOCK_TIMEOUT_MS = 5_000
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 10_000
 STATEMENT_TIMEOUT_MS = 60_000
+TRUSTED_SECONDS = 1.0
+"""A connection that was in use so shortly ago, and on which nothing has come since, is not asked whether it lives."""
+PREPARE_AFTER = 1
+"""A statement that a connection runs for the second time is planned for good."""
 
 
 class Base(DeclarativeBase):
@@ -51,10 +58,14 @@ class Database:
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=10,
-            pool_pre_ping=True,
-            connect_args={"options": options, "connect_timeout": 5},
+            # The one that was used last has the most prepared.
+            pool_use_lifo=True,
+            connect_args={"options": options, "connect_timeout": 5, "prepare_threshold": PREPARE_AFTER},
         )
+        _ask_after_idling(self.engine)
         self._sessions = sessionmaker(self.engine, class_=WritingSession, expire_on_commit=False)
+        readers = self.engine.execution_options(postgresql_readonly=True)
+        self._readers = sessionmaker(readers, class_=WritingSession, expire_on_commit=False)
         self._wake = wake
 
     @contextmanager
@@ -70,12 +81,38 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session that only reads; nothing it does is kept. What it loaded may be used afterwards."""
-        with self._sessions() as session:
+        """A session that can only read; the database refuses its writes. What it loaded may be used afterwards."""
+        with self._readers() as session:
             yield session
+            # On a rollback the driver would forget all that it has prepared.
+            session.commit()
 
     def dispose(self) -> None:
         self.engine.dispose()
+
+
+def _ask_after_idling(engine: Engine) -> None:
+    """Take a connection that idled only if it answers; the pool makes another one then."""
+
+    @event.listens_for(engine, "checkin")
+    def note(_: object, record: Any) -> None:
+        record.info["used_at"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def ask(connection: Any, record: Any, _: object) -> None:
+        idle = time.monotonic() - record.info.get("used_at", 0.0)
+        if idle > TRUSTED_SECONDS or _has_spoken(connection):
+            try:
+                engine.dialect.do_ping(connection)
+            except psycopg.Error as error:
+                raise DisconnectionError(str(error)) from None
+
+
+def _has_spoken(connection: psycopg.Connection[Any]) -> bool:
+    """Whether a connection that was asked nothing has something to read: as a rule, that the server ended it."""
+    watched = select.poll()
+    watched.register(connection.fileno(), select.POLLIN)
+    return bool(watched.poll(0))
 
 
 def is_away(error: BaseException) -> bool:

@@ -8,8 +8,11 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from market.errors import InvalidInput
+
 _NONCE_BYTES = 12
 KEY_BYTES = 32
+_MAKE_ONE = "make one: openssl rand -hex 32 > key; chmod 600 key"
 
 
 class SecretBox:
@@ -24,12 +27,19 @@ class SecretBox:
 
     @classmethod
     def from_file(cls, path: Path | None) -> "SecretBox":
-        """The box of the key file (64 hexadecimal digits). Raises ValueError that says how to make one."""
+        """The box of the key file (64 hexadecimal digits). Raises InvalidInput that says how to make one."""
         if path is None:
-            raise ValueError("GRIDBAY_SECRET_KEY_FILE is not set; make one: openssl rand -hex 32 > key; chmod 600 key")
-        if path.stat().st_mode & 0o077:
-            raise ValueError(f"{path} can be read by others; chmod 600 it")
-        return cls(bytes.fromhex(path.read_text().strip()))
+            raise InvalidInput("GRIDBAY_SECRET_KEY_FILE is not set", remedy=_MAKE_ONE)
+        try:
+            if path.stat().st_mode & 0o077:
+                raise InvalidInput(f"GRIDBAY_SECRET_KEY_FILE: {path} can be read by others", remedy=f"chmod 600 {path}")
+            return cls(bytes.fromhex(path.read_text().strip()))
+        except OSError as error:
+            detail = f"GRIDBAY_SECRET_KEY_FILE: {path}: {error.strerror}"
+            raise InvalidInput(detail, remedy=_MAKE_ONE) from None
+        except ValueError:
+            detail = f"GRIDBAY_SECRET_KEY_FILE: {path} does not hold {2 * KEY_BYTES} hexadecimal digits"
+            raise InvalidInput(detail, remedy=_MAKE_ONE) from None
 
     @staticmethod
     def generate_key() -> str:

@@ -4,14 +4,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from market.errors import FieldError, InvalidInput
 
 
 class Settings(BaseSettings):
     """Engines by URL, and the market's numbers. Times are in seconds unless the name says otherwise.
 
-    metrics_bind: host:port where a relay, worker, consumer or beat answers Prometheus; None: nowhere. proofs: whether
+    metrics_bind: host:port where a process but the api answers Prometheus; None: nowhere. proofs: whether
     devices are challenged; proof_shadow: the checks that only look on; proof_verify_seconds: CPU time of one run.
     """
 
@@ -44,10 +46,13 @@ class Settings(BaseSettings):
     lost_brake_share: float = Field(default=0.5, gt=0, le=1)
     final_reading_wait_seconds: int = 60
     epoch_seconds: int = 3600
+    low_balance_microusd: int = Field(default=1_000_000, ge=0)
+    forecast_hours: int = Field(default=24, ge=0, le=8784)
     fee_basis_points: int = Field(default=500, ge=0, le=10_000)
     payout_min_microusd: int = Field(default=10_000, ge=1)
     payout_daily_max_microusd: int = Field(default=50_000_000_000, ge=1)
     payout_provider_daily_max_microusd: int = Field(default=10_000_000_000, ge=1)
+    payout_organization_daily_max_microusd: int = Field(default=10_000_000_000, ge=1)
     payout_hold_seconds: int = Field(default=86_400, ge=0)
     wallet_cooldown_seconds: int = Field(default=86_400, ge=0)
     token_account_rent_microusd: int = Field(default=400_000, ge=0)
@@ -71,8 +76,29 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return [url.strip() for url in value.split(",") if url.strip()] if isinstance(value, str) else value
 
+    @field_validator("database_url")
+    @classmethod
+    def _database(cls, value: SecretStr) -> SecretStr:
+        scheme, _, place = value.get_secret_value().partition("://")
+        if scheme not in ("postgresql", "postgresql+psycopg") or not place:
+            raise ValueError("this is no URL of a database; it looks like postgresql://user@host/name")
+        return SecretStr(f"postgresql+psycopg://{place}")
+
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """The settings of this process, read from the environment once."""
-    return Settings()
+    """The settings of this process, read from the environment once. Raises InvalidInput."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise _refusal(error) from None
+
+
+def _refusal(error: ValidationError) -> InvalidInput:
+    """What is wrong with which variable; never its value, which may be a password."""
+    faults = [
+        FieldError("", fault["msg"].removeprefix("Value error, "), parameter=f"GRIDBAY_{fault['loc'][0]}".upper())
+        for fault in error.errors(include_url=False, include_input=False)
+    ]
+    words = "; ".join(f"{fault.parameter}: {fault.detail}" for fault in faults)
+    return InvalidInput(words, remedy="set it otherwise, or leave it out for the default", errors=faults)

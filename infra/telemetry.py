@@ -9,11 +9,15 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import structlog
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector
-from sqlalchemy.orm import Session
+
+if TYPE_CHECKING:
+    # The chain counts, too, and has no use for a database.
+    from sqlalchemy.orm import Session
 
 log = structlog.get_logger(__name__)
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -48,12 +52,12 @@ INVARIANTS_BROKEN = Counter("gridbay_ledger_invariants_broken", "Broken invarian
 _PENDING = "telemetry"
 
 
-def count(session: Session, counter: Counter, amount: int = 1) -> None:
+def count(session: "Session", counter: Counter, amount: int = 1) -> None:
     """Count once this transaction has committed; what is rolled back is not counted."""
     session.info.setdefault(_PENDING, []).append((counter, amount))
 
 
-def committed(session: Session) -> None:
+def committed(session: "Session") -> None:
     """Called by the one commit point."""
     for counter, amount in session.info.pop(_PENDING, ()):
         counter.inc(amount)

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import TextClause, event, text
+from sqlalchemy import event
 from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction
+
+from infra.statements import Statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +51,16 @@ class WritingSession(Session):
         if not self._gathered.writes:
             return
         gathered, self._gathered = self._gathered, _Gathered()
-        with self.no_autoflush:
-            self.execute(*_statement(gathered.writes))
+        statement, parameters = _statement(gathered.writes)
+        statement.run(super().connection(), parameters)
 
     def forget_writes(self) -> None:
         self._gathered = _Gathered()
 
     def flush(self, objects: Any = None) -> None:
+        """Comes before every read of the unit of work and before a savepoint, too."""
         self.send_writes()
         super().flush(objects)
-
-    def begin_nested(self) -> SessionTransaction:
-        self.send_writes()
-        return super().begin_nested()
 
     def connection(self, *arguments: Any, **options: Any) -> Any:
         self.send_writes()
@@ -76,6 +75,7 @@ def write(session: Session, write: Write) -> None:
 
 @event.listens_for(WritingSession, "do_orm_execute")
 def _before_reading(state: ORMExecuteState) -> None:
+    """Plain SQL reads as well, and nothing is flushed for it."""
     if state.session.autoflush and isinstance(state.session, WritingSession):
         state.session.send_writes()
 
@@ -92,11 +92,11 @@ def _after_rollback(session: Session, _: SessionTransaction) -> None:
         session.forget_writes()
 
 
-_statements: dict[tuple[tuple[str, str], ...], TextClause] = {}
+_statements: dict[tuple[tuple[str, str], ...], Statement] = {}
 STATEMENTS_MAX = 256
 
 
-def _statement(writes: list[Write]) -> tuple[TextClause, dict[str, Any]]:
+def _statement(writes: list[Write]) -> tuple[Statement, dict[str, Any]]:
     """The statement of these writes (each kind is built once) and its parameters."""
     kind = tuple((write.steps, write.last) for write in writes)
     statement = _statements.get(kind)
@@ -105,7 +105,7 @@ def _statement(writes: list[Write]) -> tuple[TextClause, dict[str, Any]]:
             _statements.clear()
         steps = ", ".join(write.steps.replace("{n}", str(n)) for n, write in enumerate(writes))
         lasts = [write.last.replace("{n}", str(n)) for n, write in enumerate(writes) if write.last]
-        statement = _statements[kind] = text(f"WITH {steps} {' UNION ALL '.join(lasts) or 'SELECT 1'}")
+        statement = _statements[kind] = Statement(f"WITH {steps} {' UNION ALL '.join(lasts) or 'SELECT 1'}")
     parameters = {
         name.replace("{n}", str(n)): value for n, write in enumerate(writes) for name, value in write.parameters.items()
     }

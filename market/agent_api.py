@@ -7,18 +7,19 @@ POST /agent/v1/poll                       PollRequest  -> PollAnswer       (the 
 PUT  /agent/v1/inventory                  Inventory    -> 204
 PUT  /agent/v1/health                     HealthReport -> 204              (when it changes, and every minute)
 POST /agent/v1/reports                    signed body  -> ReportAnswer     (header SIGNATURE_HEADER over the raw body)
-GET  /agent/v1/attempts/{id}/order                     -> AttemptOrder     (specification and secrets, once it starts)
+GET  /agent/v1/attempts/{id}/order                     -> AttemptOrder     (one that did not come with the poll)
 PUT  /agent/v1/attempts/{id}/log?offset=N raw bytes    -> LogAnswer
 POST /agent/v1/attempts/{id}/outputs      OutputsRequest -> OutputsAnswer  (signed URLs to upload to)
 """
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from market.health import CONDITIONS_MAX, Condition, GpuMinute
+from market.reading_runs import RUN_READINGS_MAX, ReadingRun
 from market.readings import Reading
 from market.resources import GPU_COUNT_MAX, Inventory
 from market.states import Reason
@@ -29,9 +30,11 @@ REPORT_READINGS_MAX = 1000
 REPORT_BODY_MAX_BYTES = 1_000_000
 LOG_CHUNK_MAX_BYTES = 256 * 1024
 LOG_MAX_BYTES = 256 * 1024 * 1024
+ORDERS_A_POLL_MAX = 16
 OUTPUT_FILES_MAX = 1000
 OUTPUTS_MAX_BYTES = 20 * 10**9
 ATTEMPTS_PER_NODE_MAX = 256
+STREAMS_ASKED_MAX = 4 * ATTEMPTS_PER_NODE_MAX
 INTEGER_MAX = 2**63 - 1
 
 
@@ -65,15 +68,18 @@ class JoinAnswer(_Frame):
 
 
 class PollRequest(_Request):
-    """seen_version: of the desired state the agent has applied; the portal answers at once when there is a newer."""
+    """seen_version: of the desired state the agent has applied; the portal answers at once when there is a newer.
+
+    streams: those whose readings the agent keeps until they are durable; it is told how far each of them is.
+    known: the attempts that the agent has. Others come with their orders; without it, every order is asked for.
+    """
 
     boot_id: str = Field(max_length=64)
     seen_version: int = Field(ge=0, le=INTEGER_MAX)
     wait_seconds: float = Field(ge=0, le=POLL_WAIT_MAX_SECONDS)
     pool: Literal["starting", "ready", "down"]
-    known_attempts: list[Annotated[str, Field(max_length=40)]] = Field(
-        default_factory=list, max_length=ATTEMPTS_PER_NODE_MAX
-    )
+    streams: list[Annotated[str, Field(max_length=64)]] = Field(default_factory=list, max_length=STREAMS_ASKED_MAX)
+    known: list[Annotated[str, Field(max_length=64)]] | None = Field(default=None, max_length=ATTEMPTS_PER_NODE_MAX)
 
 
 class HealthReport(_Request):
@@ -86,35 +92,6 @@ class HealthReport(_Request):
 class Action(StrEnum):
     RUN = "run"
     STOP = "stop"
-
-
-class DesiredAttempt(_Frame):
-    """One attempt this node should be running or ending. An attempt that is not listed is to be killed and forgotten.
-
-    held_for_ms: what is left of the lease at the moment of the answer; the agent counts it from when it SENT the
-    poll, on CLOCK_BOOTTIME. gpu_uuids: exactly the devices that are exposed.
-    """
-
-    attempt_id: str
-    attempt_number: int
-    job_id: str
-    lease_id: str
-    action: Action
-    stop_reason: Reason | None = None
-    held_for_ms: int
-    gpu_uuids: list[str]
-    cpu_milli: int
-    memory_bytes: int
-    disk_bytes: int
-
-
-class PollAnswer(_Frame):
-    """version covers `attempts`; durable_through: by stream, the last reading that is safe with billing."""
-
-    version: int
-    server_time: datetime
-    attempts: list[DesiredAttempt]
-    durable_through: dict[str, int]
 
 
 class Secret(_Frame):
@@ -142,6 +119,37 @@ class AttemptOrder(_Frame):
     trace: str | None = None
 
 
+class DesiredAttempt(_Frame):
+    """One attempt this node should be running or ending. An attempt that is not listed is to be killed and forgotten.
+
+    held_for_ms: what is left of the lease at the moment of the answer; the agent counts it from when it SENT the
+    poll, on CLOCK_BOOTTIME. gpu_uuids: exactly the devices that are exposed. order: of one that the agent does not
+    have yet, as a rule; where it is missing, the agent asks for it.
+    """
+
+    attempt_id: str
+    attempt_number: int
+    job_id: str
+    lease_id: str
+    action: Action
+    stop_reason: Reason | None = None
+    held_for_ms: int
+    gpu_uuids: list[str]
+    cpu_milli: int
+    memory_bytes: int
+    disk_bytes: int
+    order: AttemptOrder | None = None
+
+
+class PollAnswer(_Frame):
+    """version covers `attempts`; durable_through: by stream asked about, the last reading that is safe with billing."""
+
+    version: int
+    server_time: datetime
+    attempts: list[DesiredAttempt]
+    durable_through: dict[str, int]
+
+
 class AttemptStatus(_Request):
     """How an attempt fares. state `exited` is said once everything of it (log, outputs) has been delivered."""
 
@@ -154,16 +162,32 @@ class AttemptStatus(_Request):
 
 
 class Report(_Request):
-    """The body that is signed: statuses of attempts, readings of streams. sent_at_ms: the agent's clock, for people."""
+    """The body that is signed: statuses of attempts, readings of streams. sent_at_ms: the agent's clock, for people.
+
+    runs: readings that follow each other, by column; readings: the same one by one, as agents once said them.
+    """
 
     node_id: str = Field(max_length=40)
     sent_at_ms: int = Field(ge=0, le=INTEGER_MAX)
     statuses: list[AttemptStatus] = Field(default_factory=list, max_length=ATTEMPTS_PER_NODE_MAX)
     readings: list[Reading] = Field(default_factory=list, max_length=REPORT_READINGS_MAX)
+    runs: list[ReadingRun] = Field(default_factory=list, max_length=RUN_READINGS_MAX)
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if sum(run.count for run in self.runs) > RUN_READINGS_MAX:
+            raise ValueError(f"a report has at most {RUN_READINGS_MAX} readings in its runs")
+        return self
+
+    @property
+    def streams(self) -> set[str]:
+        """Which its readings are of."""
+        return {reading.stream_id for reading in self.readings} | {run.stream_id for run in self.runs}
 
 
 class ReportAnswer(_Frame):
-    """accepted: attempts whose status was taken or needs no repeating; durable_through as in PollAnswer."""
+    """accepted: attempts whose status was taken or needs no repeating; durable_through: as in
+    PollAnswer, of the streams in the report."""
 
     accepted: list[str]
     durable_through: dict[str, int]

@@ -4,12 +4,13 @@ Money appears twice: as a decimal string in USDC for people and as an integer of
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from market.money import format_usdc
 from market.resources import Unit
+from market.specs import WORD_PATTERN
 from market.states import AttemptState, JobState, Reason
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
@@ -108,7 +109,10 @@ class AttemptView(_View):
 
 
 class JobView(_View):
-    """A job. cost is what has been charged so far; held what is set aside for it now."""
+    """A job. cost is what has been charged so far, for run_ms that it ran; held what is set aside for it now.
+
+    credited: what of the cost was given back by adjustments.
+    """
 
     job_id: str
     name: str
@@ -127,6 +131,8 @@ class JobView(_View):
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
+    run_ms: int = 0
+    credited: Money = Money(usdc="0.00", microusd=0)
 
 
 class CostLine(_View):
@@ -144,12 +150,27 @@ class CostLine(_View):
     captured_at: datetime
 
 
+class AdjustmentView(_View):
+    """A part of a line that was given back. cause: operator, or the rule by which it followed."""
+
+    adjustment_id: str
+    line_id: str
+    amount: Money
+    cause: str
+    reason: str
+    adjusted_at: datetime
+
+
 class CostView(_View):
+    """total: of the lines; credited: what of it was given back, by the adjustments."""
+
     job_id: str
     total: Money
     held: Money
     highest_cost: Money
     lines: list[CostLine]
+    credited: Money = Money(usdc="0.00", microusd=0)
+    adjustments: list[AdjustmentView] = []
 
 
 class OutputView(_View):
@@ -182,8 +203,16 @@ class LogLine(_View):
 
 
 class BalanceView(_View):
+    """available: to spend or withdraw now. pending: all that is the organization's and cannot be spent now.
+
+    That is held (for its jobs), withdrawing (on its way to a wallet) and arriving (paid in, seen, and not final).
+    """
+
     available: Money
     held: Money
+    withdrawing: Money = Money.of(0)
+    arriving: Money = Money.of(0)
+    pending: Money = Money.of(0)
 
 
 class DepositRequest(BaseModel):
@@ -193,7 +222,10 @@ class DepositRequest(BaseModel):
 
 
 class DepositView(_View):
-    """How to pay: a Solana Pay transfer request. state: `waiting`, then `credited`."""
+    """How to pay: a Solana Pay transfer request. state: `waiting`, then `credited`.
+
+    arriving: what was seen of it on the chain and is not final.
+    """
 
     deposit_id: str
     state: str
@@ -204,6 +236,95 @@ class DepositView(_View):
     memo: str
     solana_pay_url: str
     signature: str | None = None
+    arriving: Money = Money.of(0)
+
+
+class WithdrawalRequest(BaseModel):
+    """wallet_address: the Solana address of a wallet of one's own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    amount_microusd: int = Field(gt=0, le=10**15)
+    wallet_address: str = Field(max_length=60)
+
+
+class WithdrawalView(_View):
+    """state: `waiting` (until payable_from, and for room under the market's daily caps), `sending`, then `confirmed`,
+    `returned` (the wallet cannot take it; available again, detail says why) or `cancelled`.
+
+    rent: what of the amount is kept for making the wallet's token account; signature: of the chain, once confirmed.
+    """
+
+    withdrawal_id: str
+    state: str
+    amount: Money
+    rent: Money
+    wallet_address: str
+    created_at: datetime
+    payable_from: datetime
+    detail: str = ""
+    signature: str | None = None
+
+
+class WithdrawalList(_View):
+    """The newest 1,000, newest first."""
+
+    items: list[WithdrawalView]
+
+
+class BudgetRequest(BaseModel):
+    """label: of the jobs that it binds; empty: every job. limit_microusd: 0 funds nothing more."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    label: str = Field(default="", pattern=f"^$|{WORD_PATTERN}")
+    period: Literal["hour", "day", "month"]
+    limit_microusd: int = Field(ge=0, le=10**15)
+
+
+class BudgetView(_View):
+    """A budget in its period of now, which is of the calendar, UTC. used: held or charged for windows funded in it."""
+
+    budget_id: str
+    label: str
+    period: str
+    limit: Money
+    used: Money
+    left: Money
+    starts_at: datetime
+    ends_at: datetime
+
+
+class BudgetList(_View):
+    items: list[BudgetView]
+
+
+class MoneyWatchRequest(BaseModel):
+    """When to be told: below so much, or when it lasts for less than so many hours; 0 of either: never."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    low_microusd: int = Field(ge=0, le=10**15)
+    forecast_hours: int = Field(ge=0, le=8784)
+
+
+class MoneyWatchView(_View):
+    low: Money
+    forecast_hours: int
+
+
+class MoneyEventView(_View):
+    """Told once when it comes to pass. kind: balance_low, balance_forecast, budget_low or budget_spent.
+
+    subject: the budget's id, or empty. over_at: when it was over; None while it lasts.
+    """
+
+    event_id: str
+    kind: str
+    subject: str
+    detail: str
+    told_at: datetime
+    over_at: datetime | None
 
 
 class SecretRequest(BaseModel):

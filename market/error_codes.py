@@ -96,7 +96,14 @@ OF_A_MARKET: Mapping[str, Meaning] = {
         "check the id, and that the token is of the organization it belongs to",
     ),
     "insufficient_funds": Meaning(
-        Kind.NO_FUNDS, "The balance does not cover the first window.", "gridbay deposit AMOUNT"
+        Kind.NO_FUNDS,
+        "What is available does not cover it: a job's first window, or a withdrawal.",
+        "gridbay deposit AMOUNT",
+    ),
+    "budget_spent": Meaning(
+        Kind.NO_FUNDS,
+        "A budget of the organization does not cover the first window.",
+        "wait until its period ends, or have an owner raise it: gridbay budget set",
     ),
     "conflict": Meaning(
         Kind.CONFLICT, "It is not possible in the present state.", "look at the present state, then decide again"
@@ -124,6 +131,11 @@ OF_A_MARKET: Mapping[str, Meaning] = {
         "A turn of a proof came before its own, after its time, or with other roots than the first time.",
         "nothing: the agent gives this proof up, and is challenged again",
     ),
+    "reserve_short": Meaning(
+        Kind.CONFLICT,
+        "The platform's fees do not cover what they would lay out: a share that was paid out, or that they bear.",
+        "adjust less, or wait until the provider has earned as much or the fees have grown",
+    ),
     "already_assigned": Meaning(
         Kind.CONFLICT, "This unmatched deposit was credited to an organization before.", "look at its deposit"
     ),
@@ -133,6 +145,9 @@ OF_A_MARKET: Mapping[str, Meaning] = {
     "too_many": Meaning(Kind.TOO_MANY, "As many are open at once as one may have.", "close one, or come back later"),
     "too_many_deposits": Meaning(
         Kind.TOO_MANY, "Too many deposits wait to be paid.", "pay one of them, or wait until it expires"
+    ),
+    "too_many_withdrawals": Meaning(
+        Kind.TOO_MANY, "Too many withdrawals wait.", "wait until one is on its way, or cancel one"
     ),
     "busy": Meaning(Kind.UNAVAILABLE, "More is waiting than this process takes on.", _AGAIN),
     "unavailable": Meaning(Kind.UNAVAILABLE, "Something that this needs is away or not ready yet.", _AGAIN),

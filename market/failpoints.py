@@ -38,6 +38,7 @@ POINTS = {
     "consumer.committed": "a batch of readings is durable and not acknowledged",
     "billing.captured": "windows are settled and not committed",
     "billing.capture.committed": "windows are settled for good and the task not acknowledged",
+    "settlement.opened": "due withdrawals are payouts, and nothing is asked of the chain",
     "settlement.simulated": "a batch is signed in memory and nothing of it is stored",
     "settlement.signed": "a payout is signed and stored and not sent",
     "settlement.sent": "a payout is sent and nothing is known of it",

@@ -153,6 +153,16 @@ ADVICE: dict[HealthCode, Advice] = {
 }
 
 
+AWAITS_PROOF = "awaits_proof"
+"""What the portal itself holds against a GPU that was in quarantine and is well again, by its agent's word."""
+PROOF_DUE = Advice(
+    True,
+    "the GPU was in quarantine and must prove itself before it is leased again",
+    "nothing: it is challenged within half a minute. If no proof comes, look at the agent's log; its Python, or that "
+    "of its jobs, needs CuPy or PyTorch",
+)
+
+
 class Condition(BaseModel):
     """Something that stands against a GPU (gpu_uuid), or against the whole node (None). detail: figures, for people."""
 

@@ -24,8 +24,13 @@ Prefix = Literal[
     "pay",
     "batch",
     "dep",
+    "wdr",
     "req",
     "prf",
+    "rnd",
+    "bud",
+    "evt",
+    "adj",
 ]
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]

@@ -7,6 +7,8 @@ import hashlib
 from collections.abc import Sequence
 
 _NODE = b"\x01"
+BLOCK = 1024
+"""Leaves of a block: a power of two, so that a block is a whole part of every tree, all their roots on one level."""
 EMPTY_ROOT = hashlib.sha256(b"gridbay/empty/v1").digest()
 
 
@@ -64,6 +66,11 @@ def path(rows: Sequence[Sequence[bytes]], index: int) -> list[bytes]:
             siblings.append(row[sibling])
         index //= 2
     return siblings
+
+
+def path_over_blocks(roots: Sequence[bytes], block: Sequence[bytes], index: int) -> list[bytes]:
+    """As `path`, from the roots of all blocks and the leaves of the one that leaf `index` is in."""
+    return path(levels(block), index % BLOCK) + path(levels(roots), index // BLOCK)
 
 
 def root_from_path(leaf: bytes, index: int, count: int, siblings: Sequence[bytes]) -> bytes | None:

@@ -84,12 +84,16 @@ class JobFunded(Message):
 
 
 class FundingRefused(Message):
-    """No further window could be funded; what is held already stays good until `until` (None: nothing is)."""
+    """No further window could be funded; what is held already stays good until `until` (None: nothing is).
+
+    detail: why, where there is more to say than the reason does.
+    """
 
     job_id: str
     lease_id: str | None
     reason: Reason
     until: datetime | None
+    detail: str = ""
 
 
 class UsageCaptured(Message):

@@ -63,6 +63,27 @@ class Split:
     rounding_microusd: int
 
 
+def reversal_split(charged: Split, before_microusd: int, amount_microusd: int) -> Split:
+    """How so much more of a charge is taken back, after `before_microusd` of it were.
+
+    No part ever gives back more than it got; when all of the charge is taken back, each has given exactly that.
+    """
+    so_far, then = (_reversed(charged, before_microusd + more) for more in (0, amount_microusd))
+    return Split(
+        then.provider_microusd - so_far.provider_microusd,
+        then.fee_microusd - so_far.fee_microusd,
+        then.rounding_microusd - so_far.rounding_microusd,
+    )
+
+
+def _reversed(charged: Split, amount_microusd: int) -> Split:
+    """Of so much in all: the fee's part rounded down, the rest the provider's as far as it got that much."""
+    total = charged.provider_microusd + charged.fee_microusd + charged.rounding_microusd
+    fee = charged.fee_microusd * amount_microusd // total if total else 0
+    provider = min(charged.provider_microusd, amount_microusd - fee)
+    return Split(provider, fee, amount_microusd - fee - provider)
+
+
 def split_charge(charge_microusd: int, fee_basis_points: int) -> Split:
     """Divide a charge between provider and platform, both rounded down; the rest (0 or 1) is named rounding."""
     fee = charge_microusd * fee_basis_points // BASIS_POINTS

@@ -44,9 +44,9 @@ class Reading(BaseModel):
         """Its canonical JSON, as market/canonical.py gives it; written out, because every reading is hashed."""
         return (
             f'{{"cpu_ms":{self.cpu_ms},"final":{"true" if self.final else "false"},"gpu_busy_ms":{self.gpu_busy_ms},'
-            f'"lease_id":{_quoted(self.lease_id)},"memory_peak_bytes":{self.memory_peak_bytes},'
+            f'"lease_id":{quoted(self.lease_id)},"memory_peak_bytes":{self.memory_peak_bytes},'
             f'"previous_hash":"{self.previous_hash}","run_ms":{self.run_ms},"sequence":{self.sequence},'
-            f'"stream_id":{_quoted(self.stream_id)},"taken_at_ms":{self.taken_at_ms}}}'
+            f'"stream_id":{quoted(self.stream_id)},"taken_at_ms":{self.taken_at_ms}}}'
         ).encode()
 
     @property
@@ -56,5 +56,6 @@ class Reading(BaseModel):
 
 
 @lru_cache(maxsize=10_000)
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """A name as canonical JSON has it."""
     return json.dumps(name, ensure_ascii=False)

@@ -7,13 +7,20 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from market import merkle
 from market.canonical import canonical_json, tagged_hash
-from market.money import split_charge, usage_charge_microusd
+from market.money import Split, reversal_split, split_charge, usage_charge_microusd
 
 LEAF_TAG = "gridbay/leaf/v1"
 EPOCH_TAG = "gridbay/epoch/v1"
@@ -93,17 +100,51 @@ class ReceiptLine(BaseModel):
     anchor_signature: str | None = None
 
 
-class Receipt(BaseModel):
-    """The proof of one job's bill."""
+class ReceiptAdjustment(BaseModel):
+    """A part of a line that was given back after it was charged. amount = provider + fee + rounding."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal["gridbay/receipt/v1"] = "gridbay/receipt/v1"
+    adjustment_id: str
+    line_id: str
+    amount_microusd: int = Field(gt=0)
+    provider_microusd: int = Field(ge=0)
+    fee_microusd: int = Field(ge=0)
+    rounding_microusd: int = Field(ge=0)
+    cause: str
+    reason: str
+    adjusted_at: str
+
+
+class Receipt(BaseModel):
+    """The proof of one job's bill. total_microusd: of the lines; credited_microusd: what of it was given back.
+
+    Without adjustments the document is v1, and has neither of their fields.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["gridbay/receipt/v1", "gridbay/receipt/v2"] = "gridbay/receipt/v1"
     job_id: str
     lines: list[ReceiptLine] = Field(max_length=10_000)
     total_microusd: int = Field(ge=0)
     treasury: str | None = None
     """The Solana address that signs anchors (base58)."""
+    adjustments: list[ReceiptAdjustment] = Field(default_factory=list, max_length=10_000)
+    credited_microusd: int = Field(default=0, ge=0)
+
+    @model_serializer(mode="wrap")
+    def _of_its_version(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        document: dict[str, Any] = plain(self)
+        if self.format == "gridbay/receipt/v1":
+            del document["adjustments"], document["credited_microusd"]
+        return document
+
+    @model_validator(mode="after")
+    def _has_its_versions_fields(self) -> "Receipt":
+        if (self.format == "gridbay/receipt/v1") != (not self.adjustments):
+            raise ValueError("adjustments are of gridbay/receipt/v2, which has one at least")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +167,7 @@ def verify_receipt(receipt: Receipt) -> Verdict:
     total = sum(entry.line.amount_microusd for entry in receipt.lines)
     if total != receipt.total_microusd:
         problems.append(f"the lines add up to {total} micro-USDC, the receipt says {receipt.total_microusd}")
-    return Verdict(tuple(problems))
+    return Verdict((*problems, *_adjustment_problems(receipt)))
 
 
 def line_salt(epoch_secret: bytes, line_id: str) -> bytes:
@@ -173,6 +214,27 @@ def _line_problems(receipt: Receipt, entry: ReceiptLine) -> list[str]:
         found, epoch=epoch.epoch, line_count=epoch.line_count, total_microusd=epoch.total_microusd
     ):
         problems.append(f"its path does not lead to the root of epoch {epoch.epoch}")
+    return problems
+
+
+def _adjustment_problems(receipt: Receipt) -> list[str]:
+    """Each takes its part of a line of this receipt, in their order, and they add up."""
+    problems = []
+    lines = {entry.line.line_id: entry.line for entry in receipt.lines}
+    before = dict.fromkeys(lines, 0)
+    for item in receipt.adjustments:
+        line = lines.get(item.line_id)
+        if line is None or before[item.line_id] + item.amount_microusd > line.amount_microusd:
+            problems.append(f"{item.adjustment_id} gives back more than is left of {item.line_id}")
+            continue
+        charged = Split(line.provider_microusd, line.fee_microusd, line.rounding_microusd)
+        split = reversal_split(charged, before[item.line_id], item.amount_microusd)
+        if split != Split(item.provider_microusd, item.fee_microusd, item.rounding_microusd):
+            problems.append(f"the parts of {item.adjustment_id} are not those of its line")
+        before[item.line_id] += item.amount_microusd
+    credited = sum(item.amount_microusd for item in receipt.adjustments)
+    if credited != receipt.credited_microusd:
+        problems.append(f"adjustments give back {credited} micro-USDC, the receipt says {receipt.credited_microusd}")
     return problems
 
 

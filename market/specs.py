@@ -12,7 +12,13 @@ from market.money import PRICE_MAX_MICROUSD, parse_usdc
 from market.resources import GpuRequest, parse_cpu, parse_gpu, parse_size
 
 DURATION_MAX_SECONDS = 30 * 24 * 3600
-ENV_MAX, SECRETS_MAX, OUTPUTS_MAX = 100, 50, 50
+ENV_MAX, SECRETS_MAX, OUTPUTS_MAX, LABELS_MAX = 100, 50, 50, 10
+WHERE_MAX = 50
+TOLERANCE_MAX_MILLI = 1000
+WORD_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._/=-]{0,61}[A-Za-z0-9])?$"
+"""A region, a label such as ssd=nvme, or a taint."""
+_VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){0,3}", re.ASCII)
+_PERCENT = re.compile(r"(\d{1,3}(?:\.\d)?)\s*%|0", re.ASCII)
 _DURATION = re.compile(r"^(?=.)(?:(\d{1,4})d)?\s*(?:(\d{1,4})h)?\s*(?:(\d{1,5})m)?\s*(?:(\d{1,7})s?)?$", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
@@ -27,14 +33,11 @@ NOT_YET: Mapping[str, frozenset[str]] = {
             "ports",
             "schedule",
             "idle",
-            "where",
-            "priority",
-            "spot",
             "notify",
-            "labels",
         }
     ),
     "/resources": frozenset({"nodes", "placement"}),
+    "/where": frozenset({"network", "pcie"}),
 }
 """Reserved fields by the place they belong to: known, refused until they work."""
 
@@ -82,6 +85,22 @@ def _job_name(name: str) -> str:
     return name
 
 
+def _version(value: object) -> str:
+    text = str(value)
+    if _VERSION.fullmatch(text) is None:
+        raise ValueError(f'{text!r} is not a version: write it like "12.4", in quotes')
+    return text
+
+
+def parse_tolerance(value: str | int | float) -> int:
+    """Thousandths of "5%", "0.5%" or 0. Raises ValueError."""
+    match = _PERCENT.fullmatch(str(value).strip())
+    milli = -1 if match is None else round(float(match[1] or 0) * 10)
+    if not 0 <= milli <= TOLERANCE_MAX_MILLI:
+        raise ValueError(f"{value!r} is not a tolerance: write it like 5%, 100% at most")
+    return milli
+
+
 def _storable(text: str) -> str:
     if "\0" in text:
         raise ValueError("it holds a NUL, which no command, file or variable can; remove it")
@@ -89,6 +108,10 @@ def _storable(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_storable)]
+Word = Annotated[str, Field(pattern=WORD_PATTERN)]
+ProviderId = Annotated[str, Field(pattern=r"^prv_[0-9A-HJKMNP-TV-Z]{26}$")]
+Version = Annotated[str, BeforeValidator(_version)]
+Tolerance = Annotated[int, BeforeValidator(parse_tolerance), Field(ge=0, le=TOLERANCE_MAX_MILLI)]
 VariableName = Annotated[str, AfterValidator(_variable_name)]
 JobName = Annotated[str, AfterValidator(_job_name)]
 
@@ -112,13 +135,42 @@ class Budget(_Part):
 
     max_price: UsdcPrice | None = Field(default=None, description="the most for one GPU (or CPU) for one hour")
     max_total: Usdc | None = Field(default=None, description="the most the whole job may cost")
+    price_tolerance: Tolerance = Field(
+        default=0, description="by how much dearer than the cheapest an offer may be that suits the market better: 5%"
+    )
+
+
+class Providers(_Part):
+    """By their ids. Allowed are those that are named, or all where none is; denied are never taken."""
+
+    allow: list[ProviderId] = Field(default_factory=list, max_length=WHERE_MAX, description="these alone: prv_...")
+    deny: list[ProviderId] = Field(default_factory=list, max_length=WHERE_MAX, description="never these")
+
+
+class Where(_Part):
+    """Which nodes will do. What is left out asks nothing; versions are the least that will do."""
+
+    regions: list[Word] = Field(default_factory=list, max_length=WHERE_MAX, description="one of these: eu-west")
+    providers: Providers = Providers()
+    verified_only: bool = Field(default=False, description="every device has proven that it computes")
+    min_reliability: float | None = Field(default=None, ge=0, le=1, description="such as 0.95")
+    labels: list[Word] = Field(default_factory=list, max_length=WHERE_MAX, description="all of these: ssd=nvme")
+    tolerations: list[Word] = Field(default_factory=list, max_length=WHERE_MAX, description="taints that do not matter")
+    driver: Version | None = Field(default=None, description='at least "550.54"')
+    cuda: Version | None = Field(default=None, description='at least "12.4"')
+    compute_capability: Version | None = Field(default=None, description='at least "8.0"')
+    nvlink: bool = Field(default=False, description="the GPUs are joined by NVLink")
 
 
 class Retry(_Part):
     """When a new attempt follows one that ended badly."""
 
-    on: list[Literal["provider_lost", "failure"]] = Field(default=["provider_lost"], max_length=2)
-    max_attempts: int = Field(default=3, ge=1, le=20)
+    on: list[Literal["provider_lost", "failure"]] = Field(
+        default=["provider_lost"],
+        max_length=2,
+        description="provider_lost: its node failed it; failure: it failed by itself",
+    )
+    max_attempts: int = Field(default=3, ge=1, le=20, description="how many in all")
 
 
 class Output(_Part):
@@ -139,12 +191,14 @@ class JobSpec(_Part):
 
     api_version: Literal["gridbay/v1"] = Field(default="gridbay/v1", alias="apiVersion")
     kind: Literal["job"] = "job"
-    name: JobName | None = None
+    name: JobName | None = Field(default=None, description="what it is called in lists; it need not be unique")
     run: Text = Field(
         min_length=1, max_length=32_768, description="shell commands, run with bash in the working directory"
     )
     workdir: Text | None = Field(default=None, max_length=500, description="a local folder, sent along as an archive")
-    env: dict[VariableName, Annotated[Text, Field(max_length=32_768)]] = Field(default_factory=dict, max_length=ENV_MAX)
+    env: dict[VariableName, Annotated[Text, Field(max_length=32_768)]] = Field(
+        default_factory=dict, max_length=ENV_MAX, description="variables of its environment: {EPOCHS: 5}"
+    )
     secrets: list[VariableName] = Field(
         default_factory=list,
         max_length=SECRETS_MAX,
@@ -152,9 +206,27 @@ class JobSpec(_Part):
     )
     resources: Resources = Resources()
     budget: Budget = Budget()
+    where: Where | None = None
+    labels: list[Word] = Field(
+        default_factory=list,
+        max_length=LABELS_MAX,
+        description="words of your own that budgets may be set for: team=vision",
+    )
     max_duration: Duration = Field(default=24 * 3600, description="the longest it may run, over all its attempts")
+    priority: int = Field(
+        default=0,
+        ge=0,
+        le=100,
+        description="which of your own waiting jobs goes first: the higher; of equals the older",
+    )
+    spot: bool = Field(
+        default=False,
+        description="it pays budget.max_price, its bid; who pays more interrupts it, then it is tried again",
+    )
     retry: Retry = Retry()
-    outputs: list[Output] = Field(default_factory=list, max_length=OUTPUTS_MAX)
+    outputs: list[Output] = Field(
+        default_factory=list, max_length=OUTPUTS_MAX, description="files or patterns below the working directory: *.png"
+    )
 
     @field_validator("env", mode="before")
     @classmethod
@@ -163,6 +235,11 @@ class JobSpec(_Part):
         if not isinstance(env, Mapping):
             return env
         return {k: str(v) if isinstance(v, int | float) and not isinstance(v, bool) else v for k, v in env.items()}
+
+    @field_validator("labels")
+    @classmethod
+    def _each_once(cls, labels: list[str]) -> list[str]:
+        return list(dict.fromkeys(labels))
 
     @field_validator("outputs", mode="before")
     @classmethod
@@ -192,6 +269,10 @@ def parse_job_spec(data: object) -> JobSpec:
         found = faults_of(JobSpec, error.errors(include_url=False), NOT_YET)
         faults += [fault for fault in found if fault.pointer not in reserved]
         raise InvalidSpec(_summary(faults), errors=faults) from None
+    if spec.spot and spec.budget.max_price is None:
+        faults.append(
+            FieldError("/budget/max_price", "a spot job pays what it bids: name its bid here", "missing_field")
+        )
     if faults:
         raise InvalidSpec(_summary(faults), errors=faults)
     return spec

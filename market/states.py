@@ -43,9 +43,11 @@ class Reason(StrEnum):
     NO_OFFER = "queued:no_offer"
     RECOVERING_PROVIDER_LOST = "recovering:provider_lost"
     RECOVERING_RETRY = "recovering:retry"
+    RECOVERING_SPOT_RECLAIMED = "recovering:spot_reclaimed"
     PLACED = "placed"
     RUNNING = "running"
     STOPPING_BY_USER = "stopping:by_user"
+    STOPPING_SPOT_RECLAIMED = "stopping:spot_reclaimed"
     SUCCEEDED = "succeeded"
     FAILED_EXIT_CODE = "failed:exit_code"
     FAILED_SIGNAL = "failed:signal"
@@ -60,6 +62,7 @@ class Reason(StrEnum):
     STOPPED_BALANCE_EXHAUSTED = "stopped:balance_exhausted"
     STOPPED_BUDGET_EXHAUSTED = "stopped:budget_exhausted"
     STOPPED_LEASE_EXPIRED = "stopped:lease_expired"
+    STOPPED_SPOT_RECLAIMED = "stopped:spot_reclaimed"
 
 
 JOB_TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {

@@ -59,10 +59,12 @@ class MoneyState(BaseModel):
     custody: Money
     available: Money
     held: Money
+    withdrawing: Money
     payable: Money
     paying: Money
     fees: Money
     rounding: Money
+    rent: Money
 
 
 class LedgerState(BaseModel):

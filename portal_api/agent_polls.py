@@ -2,13 +2,15 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from billing.metering import usage
 from infra.ground import Ground
-from market.agent_api import DesiredAttempt
+from market.agent_api import ORDERS_A_POLL_MAX, DesiredAttempt
 from market.errors import MarketError, NotFound
+from portal_api import agent_orders
 from scheduler.supply import nodes
 from scheduler.supply.nodes import Heartbeat
 from scheduler.work import desired
@@ -22,13 +24,16 @@ NODES_REMEMBERED_MAX = 50_000
 class Poll:
     """One look at a node's desired state. heartbeat: to be written first, when one is due.
 
-    seen_version: the one the agent has; last: the agent is answered now, whatever the version is.
+    seen_version: the one the agent has; last: the agent is answered now, whatever the version is; streams: those it
+    asks about; known: the attempts that need no order, None where orders are asked for one by one.
     """
 
     node_id: str
     heartbeat: Heartbeat | None
     seen_version: int
     last: bool
+    streams: Sequence[str] = ()
+    known: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +60,14 @@ class PollBatches:
             nodes.heartbeat(session, beats, now)
             desires = desired.desired_state(session, {poll.node_id for poll in polls}, now)
             news = [desires.get(poll.node_id) if _hears(poll, desires) else None for poll in polls]
-            told = {poll.node_id for poll, desire in zip(polls, news, strict=True) if desire is not None}
-            durable = usage.durable_through(session, told, now)
+            told = {poll.node_id: poll.streams for poll, desire in zip(polls, news, strict=True) if desire is not None}
+            durable = usage.durable_through(session, told)
+            unknown = _unknown(zip(polls, news, strict=True))
+            orders = agent_orders.without_secrets(session, self._base, unknown, now)
+        for desire in filter(None, news) if orders else ():
+            desire.attempts[:] = [
+                attempt.model_copy(update={"order": orders.get(attempt.attempt_id)}) for attempt in desire.attempts
+            ]
         return [_outcome(poll, desires, desire, durable) for poll, desire in zip(polls, news, strict=True)]
 
 
@@ -64,6 +75,17 @@ def _hears(poll: Poll, desires: Mapping[str, NodeDesire]) -> bool:
     """Whether there is news for a poll, or it is answered whatever there is."""
     desire = desires.get(poll.node_id)
     return desire is not None and (poll.last or desire.version != poll.seen_version)
+
+
+def _unknown(news: Iterable[tuple[Poll, NodeDesire | None]]) -> dict[str, list[str]]:
+    """By node, the attempts that its agent hears of for the first time, no more than fit into an answer."""
+    unknown: dict[str, list[str]] = {}
+    for poll, desire in news:
+        if desire is not None and poll.known is not None:
+            known = {*poll.known}
+            fresh = (item.attempt_id for item in desire.attempts if item.attempt_id not in known)
+            unknown[poll.node_id] = list(islice(fresh, ORDERS_A_POLL_MAX))
+    return unknown
 
 
 def _outcome(

@@ -1,7 +1,7 @@
 """Agents' reports: the signature is checked, statuses join one transaction, readings go to the usage bus in parcels."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 import structlog
@@ -30,11 +30,12 @@ class ForgedReport(Forbidden):
 
 @dataclass(frozen=True, slots=True)
 class CheckedReport:
-    """A report whose signature was checked. usage: its readings, if there are any."""
+    """A report whose signature was checked. usage: its readings, if there are any; streams: which they are of."""
 
     node_id: str
     statuses: list[AttemptStatus]
     usage: UsageMessage | None
+    streams: Set[str] = frozenset()
 
 
 class ReportBatches:
@@ -47,7 +48,7 @@ class ReportBatches:
         now = self._base.clock.now()
         with self._base.database.transaction() as session:
             accepted = attempts.report_many(session, [(report.node_id, report.statuses) for report in reports], now)
-            durable = usage.durable_through(session, {report.node_id for report in reports}, now)
+            durable = usage.durable_through(session, _streams_asked(reports))
             failpoint("api.reports.before_commit")
         failpoint("api.reports.after_commit")
         refused = self._publish([report.usage for report in reports if report.usage is not None])
@@ -68,6 +69,13 @@ class ReportBatches:
             log.warning("usage_bus_refused", reports=len(messages), error=str(error))
             return Unavailable("the usage bus does not take readings right now", remedy="send the report again")
         return None
+
+
+def _streams_asked(reports: Sequence[CheckedReport]) -> dict[str, set[str]]:
+    asked: dict[str, set[str]] = {}
+    for report in reports:
+        asked.setdefault(report.node_id, set()).update(report.streams)
+    return asked
 
 
 class NodeKeys:

@@ -1,12 +1,13 @@
 """What REST and GraphQL both do with an organization's jobs and with offers."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from sqlalchemy.orm import Session
 
 from market.customer_api import JobView, OfferView, Page, SubmitRequest
 from market.errors import FieldError, NotFound
 from market.ids import is_id
+from market.measured import Measure, UnknownMeasure, parse_at_least
 from market.money import parse_usdc
 from market.resources import GpuRequest, Unit, parse_gpu
 from market.states import JobState
@@ -17,7 +18,7 @@ from portal_api.portal import JobRead, Portal
 from portal_api.problems import refusal_at
 from portal_api.submissions import submission_of
 from scheduler.supply import offers
-from scheduler.supply.offers import OfferFilters
+from scheduler.supply.offers import OfferFilters, OfferOrder
 from scheduler.work import jobs
 
 
@@ -66,11 +67,13 @@ async def search_offers(
     unit: Unit | None,
     simulated: bool | None,
     verified: bool,
+    at_least: Sequence[str],
+    order: OfferOrder,
     limit: int,
 ) -> list[OfferView]:
-    """Offers of nodes that are heard now, cheapest first. Raises InvalidInput for a text that is not understood."""
-    filters = OfferFilters(unit, _gpu(gpu), _price(max_price), simulated, verified)
-    found = await portal.threads.read(lambda session: offers.search(session, filters, limit))
+    """Offers of nodes that are heard now, in that order. Raises InvalidInput for a text that is not understood."""
+    filters = OfferFilters(unit, _gpu(gpu), _price(max_price), simulated, verified, _at_least(at_least))
+    found = await portal.threads.read(lambda session: offers.search(session, filters, limit, order))
     return [job_views.offer_view(offer) for offer in found]
 
 
@@ -86,3 +89,11 @@ def _price(text: str | None) -> int | None:
         return parse_usdc(text) if text is not None else None
     except ValueError as error:
         raise refusal_at([FieldError("", str(error), source="query", parameter="max_price")]) from None
+
+
+def _at_least(texts: Sequence[str]) -> dict[Measure, int]:
+    try:
+        return parse_at_least(texts)
+    except ValueError as error:
+        meant = error.meant if isinstance(error, UnknownMeasure) else ""
+        raise refusal_at([FieldError("", str(error), suggestion=meant, source="query", parameter="at_least")]) from None

@@ -6,10 +6,10 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from billing.charging import bills
+from billing.charging.adjustments import Adjustment
 from billing.charging.bills import BillLine, JobCost
-from market.customer_api import AttemptView, CostLine, CostView, JobView, Money, OfferView, PlanView
+from market.customer_api import AdjustmentView, AttemptView, CostLine, CostView, JobView, Money, OfferView, PlanView
 from market.money import window_hold_microusd
-from scheduler.proofs.benchmarks import MATRIX
 from scheduler.rounds.quotes import Plan
 from scheduler.supply.offers import OfferRecord
 from scheduler.work import jobs
@@ -17,7 +17,6 @@ from scheduler.work.jobs import AttemptRecord, JobRecord
 
 JobKey = tuple[str, str]
 """Organization id, job id."""
-EXA_OPERATIONS = 10**18
 _NOTHING_YET = JobCost(0, 0, settled=False)
 
 
@@ -55,16 +54,20 @@ def job_view(record: JobRecord, cost: JobCost) -> JobView:
         created_at=record.created_at,
         started_at=record.started_at,
         ended_at=record.ended_at,
+        run_ms=cost.run_ms,
+        credited=Money.of(cost.credited_microusd),
     )
 
 
-def cost_view(record: JobRecord, cost: JobCost, lines: Iterable[BillLine]) -> CostView:
+def cost_view(record: JobRecord, cost: JobCost, lines: Iterable[BillLine], adjusted: Iterable[Adjustment]) -> CostView:
     return CostView(
         job_id=record.job_id,
         total=Money.of(cost.total_microusd),
         held=Money.of(cost.held_microusd),
         highest_cost=Money.of(_highest_cost(record)),
         lines=[_cost_line(line) for line in lines],
+        credited=Money.of(cost.credited_microusd),
+        adjustments=[adjustment_view(item) for item in adjusted],
     )
 
 
@@ -87,6 +90,7 @@ def plan_view(plan: Plan, first_hold_microusd: int) -> PlanView:
 
 
 def offer_view(offer: OfferRecord) -> OfferView:
+    work_price = offer.work_price_microusd
     return OfferView(
         offer_id=offer.offer_id,
         node_id=offer.node_id,
@@ -103,16 +107,19 @@ def offer_view(offer: OfferRecord) -> OfferView:
         simulated=offer.simulated,
         verified=offer.verified,
         measured=dict(offer.measured),
-        work_price=_work_price(offer),
+        work_price=Money.of(work_price) if work_price is not None else None,
     )
 
 
-def _work_price(offer: OfferRecord) -> Money | None:
-    """Of 10¹⁸ operations at the offer's matrix rate, rounded up to a micro-USDC."""
-    rate = offer.measured.get(MATRIX)
-    if not rate:
-        return None
-    return Money.of(-(-offer.price_microusd_per_unit_hour * EXA_OPERATIONS // (3600 * rate)))
+def adjustment_view(item: Adjustment) -> AdjustmentView:
+    return AdjustmentView(
+        adjustment_id=item.adjustment_id,
+        line_id=item.line_id,
+        amount=Money.of(item.amount_microusd),
+        cause=item.cause,
+        reason=item.reason,
+        adjusted_at=item.adjusted_at,
+    )
 
 
 def _attempt_view(attempt: AttemptRecord) -> AttemptView:

@@ -1,93 +1,14 @@
 """A node as its provider sees it: what it has, what it asks, and what stands against it."""
 
 from collections.abc import Sequence
-from datetime import datetime
 
-from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from market.customer_api import Money
-from market.resources import Unit
+from market.provider_api import AskView, ConditionView, GpuView, MinuteView, NodeView
 from scheduler.supply import health, offers
 from scheduler.supply.health import StandingCondition
 from scheduler.tables import Gpu, GpuMinute, Node, Offer
-
-
-class AskView(BaseModel):
-    """What is asked for one unit and hour."""
-
-    offer_id: str
-    unit: Unit
-    model: str
-    price_per_unit_hour: Money
-
-
-class ConditionView(BaseModel):
-    """What stands against a node or one of its GPUs (gpu_uuid). quarantines: nothing is placed there meanwhile."""
-
-    gpu_uuid: str | None
-    code: str
-    quarantines: bool
-    reason: str
-    remedy: str
-    detail: str
-    began_at: datetime
-
-
-class GpuView(BaseModel):
-    """present: the agent sees it now; quarantined: it is offered, but nothing is placed on it."""
-
-    uuid: str
-    index: int
-    model: str
-    memory_bytes: int
-    present: bool
-    quarantined: bool
-    compute_capability: str | None
-    pci_bus_id: str | None
-    power_limit_milliwatts: int | None
-    ecc: bool | None
-    nvlinks: int | None
-
-
-class MinuteView(BaseModel):
-    """A minute of a GPU. Spreads are [least, mean, most] of its samples; null is what the device does not tell."""
-
-    gpu_uuid: str
-    minute_at: datetime
-    samples: int
-    throttled_samples: int
-    busy_percent: list[int] | None
-    memory_used_mib: list[int] | None
-    temperature_c: list[int] | None
-    power_milliwatts: list[int] | None
-    sm_clock_mhz: list[int] | None
-    energy_millijoules: int | None
-
-
-class NodeView(BaseModel):
-    """state: online, lost or gone; pool: how its Ray pool fares; quarantined: nothing is placed on any of it."""
-
-    node_id: str
-    name: str
-    hostname: str
-    state: str
-    pool: str
-    simulated: bool
-    sandbox: str
-    agent_version: str
-    cpu_total_milli: int
-    cpu_free_milli: int
-    memory_total_bytes: int
-    memory_free_bytes: int
-    joined_at: datetime
-    last_seen_at: datetime
-    driver_version: str | None
-    cuda_version: str | None
-    quarantined: bool
-    gpus: list[GpuView]
-    conditions: list[ConditionView]
-    offers: list[AskView]
 
 
 def node_views(session: Session, own: Sequence[Node]) -> list[NodeView]:
@@ -133,6 +54,7 @@ def _gpu_view(gpu: Gpu) -> GpuView:
         memory_bytes=gpu.memory_bytes,
         present=gpu.present,
         quarantined=gpu.quarantined,
+        mended_at=gpu.mended_at,
         compute_capability=gpu.compute_capability,
         pci_bus_id=gpu.pci_bus_id,
         power_limit_milliwatts=gpu.power_limit_milliwatts,

@@ -180,6 +180,7 @@ def _terms(item: Submission, limit: Limit, job_id: str) -> JobTerms:
         price_limit_microusd_per_unit_hour=limit.price_limit_microusd_per_unit_hour,
         max_total_microusd=item.spec.budget.max_total,
         max_duration_seconds=item.spec.max_duration,
+        labels=tuple(item.spec.labels),
     )
 
 

@@ -4,6 +4,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -38,6 +39,8 @@ PORTAL_SECONDS_MAX = 10.0
 DRIVER = "an NVIDIA driver (NVML), if there are GPUs to offer"
 WHY_GPUS = "GPUs are offered as the driver shows them; without any, this node offers its CPUs"
 _GB = 10**9
+FIND_SECONDS_MAX = 30.0
+_FIND_ENGINE = "import importlib.util as u; print(next((n for n in ('cupy', 'torch') if u.find_spec(n)), ''))"
 
 
 class Level(StrEnum):
@@ -122,6 +125,8 @@ class Checklist:
             )
             why = "nothing is placed on it meanwhile" if advice.quarantines else "it is offered all the same"
             yield Check("gpu health", Level.WARN, actual, "nothing stands against it", why, advice.remedy)
+        if gpus.facts() and not gpus.simulated:
+            yield _proof(self._subject.job_runtime)
 
     def _job_runtime(self) -> Check:
         why = "customers' Python jobs find their packages in it, read-only, and never the platform's own"
@@ -144,6 +149,22 @@ def _found(gpus: Gpus) -> Check:
         mend = "if there is an NVIDIA GPU here, install its driver: `nvidia-smi` must list it"
         return Check("gpus", Level.WARN, gpus.note, DRIVER, WHY_GPUS, mend)
     return Check("gpus", Level.PASS, gpus.note, DRIVER, WHY_GPUS)
+
+
+def _proof(job_runtime: Path | None) -> Check:
+    """Whether one of the Pythons that a proof runs under has a library for it; nothing of a GPU is touched."""
+    why = "only what has proven itself is called verified, and a GPU that was in quarantine comes back by a proof alone"
+    required = "CuPy, or PyTorch"
+    pythons = [job_runtime / "bin" / "python"] if job_runtime is not None else []
+    for python in (*pythons, Path(sys.executable)):
+        with suppress(OSError, subprocess.SubprocessError):
+            looked = subprocess.run(
+                [python, "-I", "-c", _FIND_ENGINE], capture_output=True, text=True, timeout=FIND_SECONDS_MAX, check=True
+            )
+            if found := looked.stdout.strip():
+                return Check("proof of gpus", Level.PASS, f"{found}, under {python}", required, why)
+    mend = "install cupy-cuda12x (or torch) into the environment of jobs, or the agent's own"
+    return Check("proof of gpus", Level.WARN, "neither is here", required, why, mend)
 
 
 def _python() -> Check:

@@ -140,7 +140,7 @@ class Conversation:
     async def proof_turn(
         self, answer: type[_Answer], challenge_id: str, turn: str, request: BaseModel | None = None
     ) -> _Answer:
-        """One turn of a proof: `begin`, `commit` or `memory`."""
+        """One turn of a proof: `begin`, `commit`, `memory` or `network`."""
         content = _json(request) if request is not None else None
         return await self._ask(answer, "POST", f"/agent/v1/proofs/{challenge_id}/{turn}", content=content)
 

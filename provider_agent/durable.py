@@ -6,8 +6,11 @@ from pathlib import Path
 PRIVATE = 0o600
 
 
-def write_atomically(path: Path, content: bytes, *, mode: int = PRIVATE) -> None:
-    """The file is replaced at once by one with that content and mode; it survives a power cut when this returns."""
+def write_atomically(path: Path, content: bytes, *, mode: int = PRIVATE, durable: bool = True) -> None:
+    """The file is replaced at once by one with that content and mode.
+
+    Durable, it survives a power cut when this returns, and waits for the disk; otherwise the kill of any process.
+    """
     fresh = path.with_name(f".{path.name}.new")
     fresh.unlink(missing_ok=True)
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
@@ -15,12 +18,14 @@ def write_atomically(path: Path, content: bytes, *, mode: int = PRIVATE) -> None
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         fresh.rename(path)
     except OSError:
         fresh.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    if durable:
+        sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -68,7 +68,8 @@ class Polling:
             seen_version=self._version,
             wait_seconds=wait,
             pool=self._launcher.state,
-            known_attempts=self._registry.known,
+            streams=self._spool.waiting,
+            known=self._registry.known(),
         )
         return await self._conversation.poll(request)
 

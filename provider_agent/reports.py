@@ -9,6 +9,7 @@ import structlog
 
 from market.agent_api import AttemptStatus, Report, ReportAnswer
 from market.failpoints import failpoint
+from market.reading_runs import runs_of
 from provider_agent.conversation import Conversation, Refused, Unreachable
 from provider_agent.pacing import Backoff
 from provider_agent.spool import Spool
@@ -95,7 +96,7 @@ class Reports:
             node_id=self._node_id,
             sent_at_ms=time.time_ns() // 1_000_000,
             statuses=[told.status for told in due],
-            readings=readings,
+            runs=list(runs_of(readings)),
         )
 
     def _take(self, report: Report, answer: ReportAnswer) -> None:

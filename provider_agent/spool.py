@@ -6,7 +6,8 @@ from pathlib import Path
 
 import structlog
 
-from market.agent_api import REPORT_READINGS_MAX
+from market.agent_api import STREAMS_ASKED_MAX
+from market.reading_runs import RUN_READINGS_MAX
 from market.readings import Reading
 from provider_agent.stream import BrokenStream, Stream, Usage
 
@@ -41,6 +42,12 @@ class Spool:
     def __len__(self) -> int:
         return len(self._streams)
 
+    @property
+    def waiting(self) -> list[str]:
+        """Streams that are kept until billing has them, those that were sent first."""
+        by_need = sorted(self._streams.values(), key=lambda stream: stream.sent_sequence == stream.durable_sequence)
+        return [stream.stream_id for stream in by_need[:STREAMS_ASKED_MAX]]
+
     def of_attempt(self, attempt_id: str) -> Stream | None:
         """The attempt's stream that can go on, or the one that has ended."""
         found = [stream for stream in self._streams.values() if stream.attempt_id == attempt_id]
@@ -51,7 +58,7 @@ class Spool:
         self._streams[stream.stream_id] = stream
         return stream
 
-    def unsent(self, limit: int = REPORT_READINGS_MAX) -> list[Reading]:
+    def unsent(self, limit: int = RUN_READINGS_MAX) -> list[Reading]:
         """What to report next, of all streams fairly. Streams that made no progress are sent again."""
         self._rewind_the_lost()
         readings: list[Reading] = []

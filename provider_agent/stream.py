@@ -66,7 +66,8 @@ class Stream:
         head = _Head(stream_id=stream_id, lease_id=lease_id, attempt_id=attempt_id, boot_id=boot_id(), base=base)
         path = folder / f"{stream_id}.jsonl"
         content = _line(head.model_dump(mode="json"))
-        write_atomically(path, content)
+        # Readings are not waited for either: after a power cut another stream counts on from where the counters are.
+        write_atomically(path, content, durable=False)
         return cls(path, head, None, len(content))
 
     @classmethod

@@ -38,7 +38,7 @@ def funding_refused(session: Session, message: FundingRefused, now: datetime) ->
     if message.lease_id is None:
         if job.state is JobState.QUEUED and job.funded_seconds is None:
             endings = Endings(session, now)
-            endings.job(job, JobState.STOPPED, message.reason)
+            endings.job(job, JobState.STOPPED, message.reason, detail=message.detail)
             endings.close()
         return
     work = _live(session, job, message.lease_id)
@@ -48,7 +48,14 @@ def funding_refused(session: Session, message: FundingRefused, now: datetime) ->
         if message.until < work.lease.held_until:
             return  # It speaks of a window before the one that is funded by now.
         leases.extend(session, work.lease, message.until)
-    stops.plan(session, work, message.reason, grace_seconds=settings().stop_grace_seconds, now=now)
+    stops.plan(
+        session,
+        work,
+        message.reason,
+        grace_seconds=settings().stop_grace_seconds,
+        now=now,
+        detail=message.detail,
+    )
 
 
 def _extend(session: Session, job: Job, lease_id: str, until: datetime, now: datetime) -> None:

@@ -8,10 +8,10 @@ import structlog
 
 from infra.bus.tasks import PLACE_QUEUE, task
 from infra.ground import ground
-from scheduler.proofs import planning, rates, verifying
+from scheduler.proofs import mending, planning, rates, verifying
 from scheduler.proofs.judgement import Check
-from scheduler.rounds import placing
-from scheduler.supply import health, intervals
+from scheduler.rounds import placing, queueing, records
+from scheduler.supply import health, intervals, reliability
 from scheduler.upkeep import reconcile, sweep
 from scheduler.waking import PLACE, VERIFY_PROOFS
 from scheduler.work import stops
@@ -66,6 +66,23 @@ def forget_health() -> None:
                 break
 
 
+@task("scheduler.learn_reliability", every=600)
+def learn_reliability() -> None:
+    """Count how attempts ended on each node."""
+    base = ground()
+    with base.database.transaction() as session:
+        reliability.learn(session, base.clock.now())
+
+
+@task("scheduler.forget_rounds", every=600)
+def forget_rounds() -> None:
+    """Forget old rounds, and what the queue remembers of jobs that wait no longer."""
+    base = ground()
+    with base.database.transaction() as session:
+        records.forget(session, base.clock.now())
+        queueing.forget(session)
+
+
 @task("scheduler.reconcile", every=60)
 def reconcile_rows() -> None:
     """Compare what must agree, and mend it."""
@@ -78,11 +95,13 @@ def reconcile_rows() -> None:
 
 @task("scheduler.plan_proofs", every=10)
 def plan_proofs() -> None:
-    """Challenge the devices that are due."""
+    """Challenge the devices that are due; on a market without proofs, take back what has mended."""
     base = ground()
-    if base.settings.proofs:
-        with base.database.transaction() as session:
+    with base.database.transaction() as session:
+        if base.settings.proofs:
             planning.plan(session, base.clock.now())
+        else:
+            mending.release_all(session)
 
 
 @task(VERIFY_PROOFS, every=10)

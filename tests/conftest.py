@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 
 import pytest
 import redis
+from emptying import empty
 from real_engines import own_database
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from gridbay.processes.contexts import TABLES
 from infra import migrations
-from infra.database import Base, Database
+from infra.database import Database
 from infra.embedded.ephemeral import ephemeral_postgres, ephemeral_valkey
 from infra.writing import WritingSession
 from market.clock import ManualClock
@@ -22,6 +23,21 @@ assert TABLES, "every table is in the metadata"
 
 # A shell's background jobs ignore Ctrl-C, and so would every process that a test starts and interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--on-servers", action="store_true", help="only tests of a database, and those of tests/engines")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With --on-servers what stands on no server is left out: it has nothing new to say on another one."""
+    if config.getoption("--on-servers"):
+        config.hook.pytest_deselected(items=[item for item in items if not _on_a_server(item)])
+        items[:] = filter(_on_a_server, items)
+
+
+def _on_a_server(item: pytest.Item) -> bool:
+    return "engines" in item.path.parts or "postgres_url" in getattr(item, "fixturenames", ())
 
 
 @pytest.fixture(scope="session")
@@ -57,10 +73,8 @@ def session(_schema: Database) -> Iterator[Session]:
 def database(_schema: Database) -> Iterator[Database]:
     """The database itself, for tests that need several transactions; emptied afterwards."""
     yield _schema
-    tables = ", ".join(f'"{table.name}"' for table in Base.metadata.sorted_tables)
     with _schema.engine.begin() as connection:
-        connection.execute(text("SET LOCAL session_replication_role = replica"))
-        connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+        empty(connection)
 
 
 @pytest.fixture(scope="session")

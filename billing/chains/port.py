@@ -76,7 +76,7 @@ class SignatureStatus:
 
 @dataclass(frozen=True)
 class AddressSignature:
-    """One line of an address's finalized history."""
+    """One line of an address's history."""
 
     signature: str
     slot: int
@@ -122,7 +122,7 @@ class TokenChange:
 
 @dataclass(frozen=True)
 class ChainTransaction:
-    """A finalized transaction. One with a `failure` moved no token, whatever its instructions ask for."""
+    """A transaction. One with a `failure` moved no token, whatever its instructions ask for."""
 
     signature: str
     slot: int
@@ -194,17 +194,25 @@ class Chain(Protocol):
         ...
 
     def signatures_for_address(
-        self, address: str, *, until: str | None = None, before: str | None = None, limit: int = ADDRESS_PAGE_MAX
+        self,
+        address: str,
+        *,
+        until: str | None = None,
+        before: str | None = None,
+        limit: int = ADDRESS_PAGE_MAX,
+        finalized: bool = True,
     ) -> list[AddressSignature]:
-        """Finalized transactions that name the address, newest first, down to but excluding `until`.
+        """Transactions that name the address, newest first, down to but excluding `until`.
+
+        Without `finalized` also those that are confirmed and may still be taken back.
 
         A token transfer names the token accounts, not the receiving wallet: ask for the associated token account.
         A full page may have left some out above `until`: page on with `before` = the last signature of the page.
         """
         ...
 
-    def read_transaction(self, signature: str) -> ChainTransaction | None:
-        """A finalized transaction; None if there is none yet."""
+    def read_transaction(self, signature: str, *, finalized: bool = True) -> ChainTransaction | None:
+        """A finalized (or else confirmed) transaction; None if there is none yet."""
         ...
 
     def token_balance(self, owner: str, mint: str) -> int:

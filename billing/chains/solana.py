@@ -120,18 +120,24 @@ class SolanaChain:
         return asyncio.run(self._faces.agree(expired_at))
 
     def signatures_for_address(
-        self, address: str, *, until: str | None = None, before: str | None = None, limit: int = ADDRESS_PAGE_MAX
+        self,
+        address: str,
+        *,
+        until: str | None = None,
+        before: str | None = None,
+        limit: int = ADDRESS_PAGE_MAX,
+        finalized: bool = True,
     ) -> list[AddressSignature]:
         if not 1 <= limit <= ADDRESS_PAGE_MAX:
             raise ValueError(f"a page of {limit} signatures: 1 to {ADDRESS_PAGE_MAX}")
-        options: dict[str, Any] = {"limit": limit} | _FINALIZED
+        options: dict[str, Any] = {"limit": limit} | (_FINALIZED if finalized else _CONFIRMED)
         options |= {name: at for name, at in (("until", until), ("before", before)) if at is not None}
         lines = self._ask_one("getSignaturesForAddress", [address, options], answers.LINES)
         return [line.line() for line in lines]
 
-    def read_transaction(self, signature: str) -> ChainTransaction | None:
+    def read_transaction(self, signature: str, *, finalized: bool = True) -> ChainTransaction | None:
         version = {"maxSupportedTransactionVersion": TRANSACTION_VERSION_MAX}
-        options = {"encoding": "base64"} | version | _FINALIZED
+        options = {"encoding": "base64"} | version | (_FINALIZED if finalized else _CONFIRMED)
 
         async def read_at(url: str) -> ChainTransaction | None:
             answer = await self._rpc.ask(url, "getTransaction", [signature, options], answers.TRANSACTION)

@@ -4,21 +4,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from billing.tables.bills import UsageLineRow
-from billing.tables.funding import HoldRow, JobTermsRow
-from billing.tables.metering import MeteredLeaseRow
+from infra.statements import Statement
 
 
 @dataclass(frozen=True, slots=True)
 class JobCost:
-    """settled: the job has ended and every line of its bill is written."""
+    """settled: the job has ended and every line of its bill is written; run_ms: how long it ran, by its lines.
+
+    credited_microusd: what of the total was given back by adjustments.
+    """
 
     total_microusd: int
     held_microusd: int
     settled: bool
+    run_ms: int = 0
+    credited_microusd: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +43,38 @@ class BillLine:
     captured_at: datetime
 
 
+_COSTS = Statement(
+    """
+    SELECT job_id,
+        coalesce(charged.amount, 0) AS total, coalesce(charged.run_ms, 0) AS run_ms,
+        coalesce(open_holds.amount, 0) AS held, coalesce(credited.amount, 0) AS credited,
+        ended_at IS NOT NULL AND open_holds.amount IS NULL AND NOT EXISTS (
+            SELECT FROM metered_leases AS lease WHERE lease.job_id = terms.job_id AND lease.settled_at IS NULL
+        ) AS settled
+    FROM job_terms AS terms
+    LEFT JOIN LATERAL (
+        SELECT sum(amount_microusd) AS amount, sum(to_ms - from_ms) AS run_ms FROM usage_lines AS line
+        WHERE line.job_id = terms.job_id
+    ) AS charged ON true
+    LEFT JOIN LATERAL (
+        SELECT sum(amount_microusd) AS amount FROM holds
+        WHERE holds.job_id = terms.job_id AND holds.settled_at IS NULL
+    ) AS open_holds ON true
+    LEFT JOIN LATERAL (
+        SELECT sum(amount_microusd) AS amount FROM adjustments WHERE adjustments.job_id = terms.job_id
+    ) AS credited ON true
+    WHERE job_id = ANY(cast(:jobs AS text[]))
+    """
+)
+
+
 def costs(session: Session, job_ids: Sequence[str]) -> dict[str, JobCost]:
     """By job; jobs that billing does not know are left out."""
-    job_id = JobTermsRow.job_id
-    total = select(func.coalesce(func.sum(UsageLineRow.amount_microusd), 0)).where(UsageLineRow.job_id == job_id)
-    open_holds = (HoldRow.job_id == job_id) & HoldRow.settled_at.is_(None)
-    held = select(func.coalesce(func.sum(HoldRow.amount_microusd), 0)).where(open_holds)
-    unsettled = exists().where(MeteredLeaseRow.job_id == job_id, MeteredLeaseRow.settled_at.is_(None))
-    rows = session.execute(
-        select(
-            job_id,
-            total.correlate(JobTermsRow).scalar_subquery().label("total"),
-            held.correlate(JobTermsRow).scalar_subquery().label("held"),
-            (JobTermsRow.ended_at.is_not(None) & ~exists().where(open_holds) & ~unsettled).label("settled"),
-        ).where(job_id.in_(job_ids))
-    )
-    return {row.job_id: JobCost(int(row.total), int(row.held), row.settled) for row in rows}
+    rows = _COSTS.rows(session, {"jobs": list(job_ids)})
+    return {
+        row.job_id: JobCost(int(row.total), int(row.held), row.settled, int(row.run_ms), int(row.credited))
+        for row in rows
+    }
 
 
 def lines(session: Session, job_id: str) -> list[BillLine]:

@@ -15,6 +15,7 @@ from billing.tables.metering import MeteredLeaseRow, ReadingStreamRow
 from infra.bulk import insert_rows, write_changes
 from infra.outbox import publish
 from infra.settings import Settings, settings
+from infra.statements import among
 from infra.telemetry import WINDOWS_CAPTURED, count
 from infra.wakeups import after_commit
 from market.ids import new_id
@@ -55,7 +56,7 @@ def capture_leases(session: Session, lease_ids: Sequence[str], now: datetime, co
 
 def lock_leases(session: Session, lease_ids: Sequence[str]) -> Sequence[MeteredLeaseRow]:
     """The leases that billing knows of these, locked for a capture."""
-    wanted = select(MeteredLeaseRow).where(MeteredLeaseRow.lease_id.in_(lease_ids))
+    wanted = select(MeteredLeaseRow).where(among(MeteredLeaseRow.lease_id, lease_ids))
     return _locked(session, wanted, skip_locked=False)
 
 
@@ -77,6 +78,7 @@ def _capture(session: Session, leases: Sequence[MeteredLeaseRow], now: datetime,
     windows, meters = _open_windows(session, lease_ids), _meters(session, lease_ids)
     final_wait = timedelta(seconds=config.final_reading_wait_seconds)
     transfers: list[posting.Transfer] = []
+    changed: list[HoldRow] = []
     lines: list[dict[str, object]] = []
     messages: list[UsageCaptured] = []
     for lease in leases:
@@ -88,6 +90,7 @@ def _capture(session: Session, leases: Sequence[MeteredLeaseRow], now: datetime,
         for outcome in settled:
             item = of_lease[outcome.number]
             item.window.settled_at = now
+            changed.append(item.hold)
             transfers.append(holds.settle(item.hold, outcome.captured_microusd, now))
             if outcome.line is not None:
                 transfers.append(_capture_transfer(lease, item.window, outcome.line))
@@ -100,11 +103,13 @@ def _capture(session: Session, leases: Sequence[MeteredLeaseRow], now: datetime,
             lease.settled_at = now
         if settled:
             after_commit(session, f"job:{lease.job_id}", f"organization:{lease.organization_id}")
+    with session.no_autoflush:
+        locked = holds.locked_first(session, changed, transfers)
     write_changes(session)
     count(session, WINDOWS_CAPTURED, len(lines))
     insert_rows(session, UsageLineRow, lines)
     publish(session, *messages)
-    posting.post(session, transfers)
+    posting.post(session, transfers, locked=locked)
     return len(lines)
 
 
@@ -113,7 +118,7 @@ def _open_windows(session: Session, lease_ids: Sequence[str]) -> dict[str, dict[
     rows = session.execute(
         select(WindowRow, HoldRow)
         .join(HoldRow, HoldRow.id == WindowRow.hold_id)
-        .where(WindowRow.lease_id.in_(lease_ids), WindowRow.settled_at.is_(None))
+        .where(among(WindowRow.lease_id, lease_ids), WindowRow.settled_at.is_(None))
         .order_by(WindowRow.lease_id, WindowRow.number),
         execution_options={"populate_existing": True},
     )
@@ -137,7 +142,7 @@ def _meters(session: Session, lease_ids: Sequence[str]) -> dict[str, rating.Mete
             MeteredLeaseRow,
             and_(MeteredLeaseRow.lease_id == stream.lease_id, MeteredLeaseRow.node_id == stream.node_id),
         )
-        .where(stream.lease_id.in_(lease_ids))
+        .where(among(stream.lease_id, lease_ids))
         .group_by(stream.lease_id)
     )
     return {row.lease_id: rating.Meter(int(row.run_ms), row.reached_at, row.final) for row in rows}

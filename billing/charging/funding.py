@@ -8,14 +8,15 @@ from datetime import datetime
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
-from billing.charging import bills, holds
-from billing.charging.windows import Funded, Limits, Rate, next_window
+from billing.charging import alerts, bills, budgets, holds
+from billing.charging.windows import Funded, Limits, Rate, by_allowance, longest, next_window
 from billing.ledger import accounts, posting
 from billing.tables.funding import HoldRow, JobTermsRow, WindowRow
 from billing.tables.metering import MeteredLeaseRow
 from infra.bulk import insert_rows, values_of, write_changes
 from infra.outbox import NotReady, publish
 from infra.settings import Settings, settings
+from infra.statements import among
 from infra.wakeups import after_commit
 from market.errors import FieldError, InsufficientFunds, InvalidInput, MarketError
 from market.messages import FundingRefused, JobFunded
@@ -26,7 +27,7 @@ from market.states import Reason
 
 @dataclass(frozen=True, slots=True)
 class JobTerms:
-    """What a job may cost at most, over all its attempts."""
+    """What a job may cost at most, over all its attempts. labels: those by which budgets may bind it."""
 
     job_id: str
     organization_id: str
@@ -35,6 +36,7 @@ class JobTerms:
     price_limit_microusd_per_unit_hour: int
     max_total_microusd: int | None
     max_duration_seconds: int
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class FundedWindow:
 
 
 def open_job(session: Session, terms: JobTerms, now: datetime, config: Settings | None = None) -> FundedWindow:
-    """Store a job's limits and hold its first window. Raises InsufficientFunds."""
+    """Store a job's limits and hold its first window. Raises InsufficientFunds, BudgetSpent."""
     opened = open_jobs(session, [terms], now, config)[0]
     if isinstance(opened, MarketError):
         raise opened
@@ -61,25 +63,30 @@ def open_jobs(
     # Refusing somebody without money leaves no account behind.
     known = posting.lock_known(session, _accounts_of([job.organization_id for job in jobs]))
     balances = {accounts.available(job.organization_id): 0 for job in jobs} | known
+    allowances = budgets.allowances(session, known, [now])
     terms: list[JobTermsRow] = []
     opened: list[HoldRow] = []
     outcomes: list[FundedWindow | MarketError] = []
     for job in jobs:
         account = accounts.available(job.organization_id)
         row = _terms_row(job, now)
-        limits = Limits(window_seconds, job.max_duration_seconds, job.max_total_microusd, balances[account])
+        binding = allowances.binding(job.organization_id, job.labels, now)
+        tightest = allowances.tightest(binding)
+        left = allowances.left(tightest)
+        limits = Limits(window_seconds, job.max_duration_seconds, job.max_total_microusd, balances[account], left)
         try:
-            hold = holds.open_hold(row, 1, 0, _require_first(_rate(row), limits), now)
+            funded = _require_first(_rate(row), limits, tightest)
         except MarketError as refusal:
             outcomes.append(refusal)
             continue
+        hold = holds.open_hold(row, 1, 0, funded, now, allowances.take(binding, funded.amount_microusd))
         balances[account] -= hold.amount_microusd
         terms.append(row)
         opened.append(hold)
         outcomes.append(FundedWindow(hold.seconds, hold.amount_microusd))
     insert_rows(session, JobTermsRow, [values_of(row) for row in terms])
     insert_rows(session, HoldRow, [values_of(hold) for hold in opened])
-    posting.post(session, [holds.opening(hold) for hold in opened], locked=known)
+    posting.post_fresh(session, [holds.opening(hold) for hold in opened], locked=known)
     return outcomes
 
 
@@ -105,19 +112,26 @@ def requeue(
         return
     terms.remaining_seconds = remaining_seconds
     balances = _lock_organizations(session, [terms.organization_id])
+    allowances = budgets.allowances(session, balances, [now])
+    binding = allowances.binding(terms.organization_id, terms.labels, now)
+    tightest = allowances.tightest(binding)
     limits = Limits(
         (config or settings()).window_seconds,
         remaining_seconds,
         budget_left(terms, bills.costs(session, [job_id])[job_id]),
         balances[accounts.available(terms.organization_id)],
+        allowances.left(tightest),
     )
     funded = next_window(_rate(terms), limits)
     if isinstance(funded, Reason):
         if _has_unsettled(session, job_id):
             raise NotReady(f"an earlier attempt of {job_id} is not settled yet")
-        publish(session, FundingRefused(job_id=job_id, lease_id=None, reason=funded, until=None))
+        detail = told_of(session, _rate(terms), limits, funded, tightest, now)
+        refused = FundingRefused(job_id=job_id, lease_id=None, reason=funded, until=None, detail=detail)
+        publish(session, refused)
         return
-    hold = holds.open_hold(terms, attempts_placed + 1, 0, funded, now)
+    taken = allowances.take(binding, funded.amount_microusd)
+    hold = holds.open_hold(terms, attempts_placed + 1, 0, funded, now, taken)
     session.add(hold)
     session.flush()
     posting.post(session, [holds.opening(hold)], locked=balances)
@@ -142,17 +156,21 @@ def end_jobs(session: Session, attempts_placed: Mapping[str, int], now: datetime
     unbound = session.scalars(
         select(HoldRow)
         .where(
-            HoldRow.job_id.in_(ending), HoldRow.settled_at.is_(None), ~exists().where(WindowRow.hold_id == HoldRow.id)
+            among(HoldRow.job_id, ending),
+            HoldRow.settled_at.is_(None),
+            ~exists().where(WindowRow.hold_id == HoldRow.id),
         )
         .order_by(HoldRow.id)
         .with_for_update(key_share=True)
     ).all()
     returned = [holds.settle(hold, 0, now) for hold in unbound]
+    with session.no_autoflush:
+        locked = holds.locked_first(session, unbound, returned)
     for job_id, terms in ending.items():
         terms.ended_at = now
         after_commit(session, f"job:{job_id}", f"organization:{terms.organization_id}")
     write_changes(session)
-    posting.post(session, returned)
+    posting.post(session, returned, locked=locked)
     return [job_id for job_id in attempts_placed if job_id not in known]
 
 
@@ -163,17 +181,27 @@ def budget_left(terms: JobTermsRow, cost: bills.JobCost) -> int | None:
     return max(0, terms.max_total_microusd - cost.total_microusd - cost.held_microusd)
 
 
-def _require_first(rate: Rate, limits: Limits) -> Funded:
+def told_of(
+    session: Session, rate: Rate, limits: Limits, reason: Reason, tightest: budgets.Budget | None, now: datetime
+) -> str:
+    """Why nothing more is funded, where its organization's budget is the reason; the organization is told once."""
+    if tightest is None or not by_allowance(rate, limits, reason):
+        return ""
+    alerts.tell_spent(session, tightest, now)
+    return tightest.spent_words
+
+
+def _require_first(rate: Rate, limits: Limits, tightest: budgets.Budget | None) -> Funded:
     """The first window, or a refusal in words."""
     funded = next_window(rate, limits)
     if isinstance(funded, Funded):
         return funded
+    if tightest is not None and limits.allowance_microusd is not None and by_allowance(rate, limits, funded):
+        raise budgets.refusal(rate, longest(rate, limits), tightest, limits.allowance_microusd)
     if funded is not Reason.STOPPED_BALANCE_EXHAUSTED:
         detail = "it pays for less than one second of this job at its highest price"
         raise InvalidInput(f"max_total is too small: {detail}", errors=[FieldError("/budget/max_total", detail)])
-    budget = limits.budget_microusd
-    seconds = min(limits.window_seconds, limits.remaining_seconds)
-    seconds = seconds if budget is None else rate.seconds_for(budget, seconds)
+    seconds = longest(rate, limits)
     needed, available = rate.hold_microusd(seconds), limits.available_microusd
     missing = format_usdc(needed - available)
     raise InsufficientFunds(
@@ -193,6 +221,7 @@ def _terms_row(job: JobTerms, now: datetime) -> JobTermsRow:
         max_total_microusd=job.max_total_microusd,
         max_duration_seconds=job.max_duration_seconds,
         remaining_seconds=job.max_duration_seconds,
+        labels=list(job.labels) or None,
         created_at=now,
     )
 
@@ -201,7 +230,7 @@ def _rate(terms: JobTermsRow) -> Rate:
     return Rate(terms.quantity_milli, terms.price_limit_microusd_per_unit_hour)
 
 
-def _lock_organizations(session: Session, organization_ids: Sequence[str]) -> dict[str, int]:
+def _lock_organizations(session: Session, organization_ids: Sequence[str]) -> posting.Locked:
     return posting.lock(session, _accounts_of(organization_ids))
 
 
@@ -220,7 +249,7 @@ def _lock_terms(session: Session, job_id: str) -> JobTermsRow:
 def _lock_jobs(session: Session, job_ids: Collection[str]) -> dict[str, JobTermsRow]:
     rows = session.scalars(
         select(JobTermsRow)
-        .where(JobTermsRow.job_id.in_(job_ids))
+        .where(among(JobTermsRow.job_id, job_ids))
         .order_by(JobTermsRow.job_id)
         .with_for_update(key_share=True)
         .execution_options(populate_existing=True)
@@ -231,7 +260,7 @@ def _lock_jobs(session: Session, job_ids: Collection[str]) -> dict[str, JobTerms
 def _leases_of(session: Session, job_ids: Collection[str]) -> Counter[str]:
     """How many leases of each job billing knows."""
     job_id = MeteredLeaseRow.job_id
-    rows = session.execute(select(job_id, func.count()).where(job_id.in_(job_ids)).group_by(job_id))
+    rows = session.execute(select(job_id, func.count()).where(among(job_id, job_ids)).group_by(job_id))
     return Counter({row[0]: row[1] for row in rows})
 
 

@@ -34,12 +34,16 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What still binds a job. budget_microusd: of max_total, less what is charged and held; None: no such limit."""
+    """What still binds a job. budget_microusd: of max_total, less what is charged and held; None: no such limit.
+
+    allowance_microusd: what is left of the tightest of its organization's budgets; None: there is none.
+    """
 
     window_seconds: int
     remaining_seconds: int
     budget_microusd: int | None
     available_microusd: int
+    allowance_microusd: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ class Funded:
 def next_window(rate: Rate, limits: Limits, *, last_chance: bool = False) -> Funded | Reason:
     """The next window of a job, or why there is none.
 
-    last_chance: take a shorter window if the balance pays for no whole one, since otherwise the job ends.
+    last_chance: take a shorter window if balance or allowance pay for no whole one, since otherwise the job ends.
     """
     seconds = min(limits.window_seconds, limits.remaining_seconds)
     if seconds <= 0:
@@ -62,11 +66,25 @@ def next_window(rate: Rate, limits: Limits, *, last_chance: bool = False) -> Fun
         seconds = rate.seconds_for(limits.budget_microusd, seconds)
         if seconds == 0:
             return Reason.STOPPED_BUDGET_EXHAUSTED
-    if rate.hold_microusd(seconds) > limits.available_microusd:
-        seconds = rate.seconds_for(limits.available_microusd, seconds)
+    needed, allowance = rate.hold_microusd(seconds), limits.allowance_microusd
+    money = limits.available_microusd if allowance is None else min(limits.available_microusd, max(0, allowance))
+    if needed > money:
+        seconds = rate.seconds_for(money, seconds)
         if not last_chance or seconds < PARTIAL_SECONDS_MIN:
-            return Reason.STOPPED_BALANCE_EXHAUSTED
+            short = money == limits.available_microusd
+            return Reason.STOPPED_BALANCE_EXHAUSTED if short else Reason.STOPPED_BUDGET_EXHAUSTED
     return Funded(seconds, rate.hold_microusd(seconds))
+
+
+def longest(rate: Rate, limits: Limits) -> int:
+    """The seconds of a window that the job's own limits allow."""
+    seconds = max(0, min(limits.window_seconds, limits.remaining_seconds))
+    return seconds if limits.budget_microusd is None else rate.seconds_for(limits.budget_microusd, seconds)
+
+
+def by_allowance(rate: Rate, limits: Limits, refused: Reason) -> bool:
+    """Whether a refusal is for a budget of the organization, not for the job's own max_total."""
+    return refused is Reason.STOPPED_BUDGET_EXHAUSTED and longest(rate, limits) > 0
 
 
 def renewal(from_at: datetime, until_at: datetime) -> datetime:

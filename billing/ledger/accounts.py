@@ -9,7 +9,7 @@ ROUNDING = "platform:rounding"
 RENT = "platform:rent"
 
 _SINGLE = {TREASURY: "treasury", FEES: "fees", ROUNDING: "rounding", RENT: "rent"}
-_OWNED = {"org": ("available", "held"), "provider": ("payable", "paying")}
+_OWNED = {"org": ("available", "held", "withdrawing"), "provider": ("payable", "paying")}
 
 
 def available(organization_id: str) -> str:
@@ -20,6 +20,11 @@ def available(organization_id: str) -> str:
 def held(organization_id: str) -> str:
     """What is set aside for its jobs."""
     return f"org:{organization_id}:held"
+
+
+def withdrawing(organization_id: str) -> str:
+    """What is on its way to a wallet of the organization's own."""
+    return f"org:{organization_id}:withdrawing"
 
 
 def payable(provider_id: str) -> str:

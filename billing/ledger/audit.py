@@ -2,16 +2,20 @@
 
 from collections.abc import Iterator
 
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from billing.settling import epochs
-from billing.tables.bills import EpochRow, UsageLineRow
+from billing.settling import leaves
+from billing.tables.bills import EpochRow
+from market import merkle
+from market.receipts import EpochRoot
 
 FOUND_MAX = 20
 """Examples of each broken invariant."""
 EPOCHS_RECOMPUTED = 3
 """How many of the newest epochs are hashed anew."""
+LINES_RECOMPUTED = 50_000
+"""Lines of each that are hashed anew at once; of a larger epoch it is another part each minute."""
 
 # Each query gives one text a row: what is broken.
 _QUERIES = {
@@ -26,6 +30,10 @@ _QUERIES = {
         SELECT t.key || ' has ' || count(e.account_id) || ' entries that give ' || coalesce(sum(e.amount_microusd), 0)
         FROM transfers t LEFT JOIN entries e ON e.transfer_id = t.id GROUP BY t.key
         HAVING count(e.account_id) < 2 OR sum(e.amount_microusd) <> 0""",
+    "entries name a transfer and an account": """
+        SELECT e.transfer_id || ' moves ' || e.account_id || ', one of which is not there' FROM entries e
+        LEFT JOIN transfers t ON t.id = e.transfer_id LEFT JOIN accounts a ON a.id = e.account_id
+        WHERE t.id IS NULL OR a.id IS NULL""",
     "held equals the open holds": """
         SELECT coalesce(a.id, h.id) || ' is ' || coalesce(a.balance_microusd, 0) || ', open holds are ' ||
           coalesce(h.amount, 0)
@@ -65,7 +73,10 @@ _QUERIES = {
     "what providers earned is payable, paying or paid": """
         SELECT provider_id || ' earned ' || sum(earned) || ', of which ' || sum(found) || ' is found' FROM (
           SELECT provider_id, provider_microusd AS earned, 0 AS found FROM usage_lines
-          UNION ALL SELECT provider_id, 0, amount_microusd FROM payouts WHERE state = 'confirmed'
+          UNION ALL SELECT provider_id, owed_microusd + borne_microusd - provider_microusd - recovered_microusd, 0
+            FROM adjustments
+          UNION ALL SELECT provider_id, 0, amount_microusd FROM payouts
+            WHERE state = 'confirmed' AND provider_id IS NOT NULL
           UNION ALL SELECT split_part(id, ':', 2), 0, balance_microusd FROM accounts WHERE kind IN ('payable', 'paying')
         ) AS sums GROUP BY provider_id HAVING sum(earned) <> sum(found)""",
     "paying equals the open payouts": """
@@ -73,6 +84,20 @@ _QUERIES = {
         FROM accounts a LEFT JOIN (SELECT provider_id, sum(amount_microusd) AS amount FROM payouts
           WHERE state = 'open' GROUP BY 1) p ON a.id = 'provider:' || p.provider_id || ':paying'
         WHERE a.kind = 'paying' AND a.balance_microusd <> coalesce(p.amount, 0)""",
+    "withdrawing equals the withdrawals on their way": """
+        SELECT coalesce(a.id, w.id) || ' is ' || coalesce(a.balance_microusd, 0) || ', withdrawals on their way are ' ||
+          coalesce(w.amount, 0)
+        FROM (SELECT * FROM accounts WHERE kind = 'withdrawing') a FULL JOIN (
+          SELECT 'org:' || w.organization_id || ':withdrawing' AS id, sum(w.amount_microusd) AS amount
+          FROM withdrawals w LEFT JOIN payouts p ON p.id = w.payout_id
+          WHERE w.cancelled_at IS NULL AND (w.payout_id IS NULL OR p.state = 'open') GROUP BY 1) w ON w.id = a.id
+        WHERE coalesce(a.balance_microusd, 0) <> coalesce(w.amount, 0)""",
+    "a withdrawal is one payout": """
+        SELECT coalesce(p.id, w.payout_id) || ' is not what ' || coalesce(w.id, 'any withdrawal') || ' asked for'
+        FROM (SELECT * FROM withdrawals WHERE payout_id IS NOT NULL) w
+        FULL JOIN (SELECT * FROM payouts WHERE organization_id IS NOT NULL) p ON p.id = w.payout_id
+        WHERE (w.organization_id, w.wallet_address, w.amount_microusd) IS DISTINCT FROM
+          (p.organization_id, p.wallet_address, p.amount_microusd)""",
     "confirmed payouts are in a finalized batch": """
         SELECT p.id || ' is confirmed without a finalized transaction' FROM payouts p
         WHERE p.state = 'confirmed' AND NOT EXISTS (SELECT 1 FROM settlement_signings s
@@ -99,12 +124,58 @@ _QUERIES = {
           SELECT job_id, amount_microusd AS amount FROM usage_lines
           UNION ALL SELECT job_id, amount_microusd FROM holds WHERE settled_at IS NULL) s GROUP BY 1) c USING (job_id)
         WHERE c.amount > t.max_total_microusd""",
+    "adjustments reverse no more of a line than it charged": """
+        SELECT l.id || ' charged ' || l.amount_microusd || ', adjustments give back ' || sum(a.amount_microusd)
+        FROM adjustments a JOIN usage_lines l ON l.id = a.line_id GROUP BY l.id
+        HAVING sum(a.amount_microusd) > l.amount_microusd OR sum(a.provider_microusd) > l.provider_microusd
+          OR sum(a.fee_microusd) > l.fee_microusd OR sum(a.rounding_microusd) > l.rounding_microusd
+          OR bool_or(a.job_id <> l.job_id OR a.organization_id <> l.organization_id OR a.provider_id <> l.provider_id)
+        UNION ALL SELECT a.id || ' reverses ' || a.line_id || ', which is not there' FROM adjustments a
+        WHERE NOT EXISTS (SELECT FROM usage_lines l WHERE l.id = a.line_id)""",
+    "an adjustment's transfers are its reversal": """
+        SELECT a.id || ' of ' || a.amount_microusd || ' was posted as ' || coalesce(p.entries::text, 'nothing')
+        FROM adjustments a LEFT JOIN (
+          SELECT id, jsonb_object_agg(account_id, amount) AS entries FROM (
+            SELECT split_part(t.key, ':', 2) AS id, e.account_id, sum(e.amount_microusd) AS amount
+            FROM transfers t JOIN entries e ON e.transfer_id = t.id
+            WHERE t.key LIKE 'adjust:%' OR t.key LIKE 'recover:%' GROUP BY 1, 2) moved WHERE amount <> 0 GROUP BY id
+        ) p ON p.id = a.id
+        WHERE coalesce(p.entries, '{}') <> (
+          SELECT coalesce(jsonb_object_agg(name, amount), '{}') FROM (VALUES
+            ('org:' || a.organization_id || ':available', a.amount_microusd),
+            ('provider:' || a.provider_id || ':payable',
+              a.owed_microusd + a.borne_microusd - a.provider_microusd - a.recovered_microusd),
+            ('platform:fees', a.recovered_microusd - a.owed_microusd - a.borne_microusd - a.fee_microusd),
+            ('platform:rounding', -a.rounding_microusd)
+          ) AS leg (name, amount) WHERE amount <> 0)
+        UNION ALL SELECT t.key || ' has no adjustment' FROM transfers t
+        WHERE (t.key LIKE 'adjust:%' OR t.key LIKE 'recover:%')
+          AND NOT EXISTS (SELECT 1 FROM adjustments a WHERE a.id = split_part(t.key, ':', 2))""",
+    "a budget counts what was funded in its period": """
+        SELECT f.id || ' counts ' || f.used_microusd || ' since ' || f.starts_at || ', its holds are ' || f.found
+        FROM (SELECT b.id, p.used_microusd, p.starts_at, (
+            SELECT coalesce(sum(coalesce(h.captured_microusd, h.amount_microusd)), 0) FROM holds h
+            JOIN job_terms t USING (job_id) WHERE h.organization_id = b.organization_id
+              AND date_trunc(b.period, coalesce(h.starts_at, h.created_at), 'UTC') = p.starts_at 
+              AND (b.label = '' OR b.label = ANY (t.labels))
+          ) AS found FROM budgets b JOIN budget_periods p ON p.budget_id = b.id) f
+        WHERE f.used_microusd <> f.found""",
+    "no window was funded past a budget": """
+        SELECT b.id || ' of ' || b.limit_microusd || ' has ' || p.used_microusd || ' funded since ' || p.starts_at
+        FROM budgets b JOIN budget_periods p ON p.budget_id = b.id
+        WHERE p.used_microusd > b.limit_microusd AND EXISTS (
+          SELECT FROM holds h WHERE h.organization_id = b.organization_id AND h.created_at > b.changed_at
+            AND date_trunc(b.period, coalesce(h.starts_at, h.created_at), 'UTC') = p.starts_at
+            AND b.id = ANY (h.budgets) AND h.amount_microusd > 0)""",
     "an epoch is its lines": """
         SELECT 'epoch ' || e.number || ' says ' || e.line_count || ' lines of ' || e.total_microusd || ', found ' ||
           count(l.id) || ' of ' || coalesce(sum(l.amount_microusd), 0)
         FROM epochs e LEFT JOIN usage_lines l ON l.epoch = e.number GROUP BY e.number
         HAVING e.line_count <> count(l.id) OR e.total_microusd <> coalesce(sum(l.amount_microusd), 0)
           OR max(l.leaf_index) <> e.line_count - 1
+        UNION ALL SELECT 'lines are stamped with epoch ' || l.epoch || ', which is not there'
+        FROM (SELECT DISTINCT epoch FROM usage_lines WHERE epoch IS NOT NULL) l
+        WHERE NOT EXISTS (SELECT 1 FROM epochs e WHERE e.number = l.epoch)
         UNION ALL SELECT 'epochs up to ' || max(number) || ' are ' || count(*) FROM epochs
         HAVING max(number) <> count(*)""",
     "custody is deposits less payouts": """
@@ -134,13 +205,16 @@ def check(session: Session) -> list[str]:
 
 def _changed_epochs(session: Session) -> Iterator[str]:
     """The newest epochs whose lines no longer hash to their root."""
-    for epoch in session.scalars(select(EpochRow).order_by(EpochRow.number.desc()).limit(EPOCHS_RECOMPUTED)):
-        rows = session.scalars(
-            select(UsageLineRow).where(UsageLineRow.epoch == epoch.number).order_by(UsageLineRow.leaf_index)
-        ).all()
-        leaves = [epochs.leaf_hash(row, epoch.secret) for row in rows]
-        for row, leaf in zip(rows, leaves, strict=True):
-            if row.leaf_hash != leaf:
-                yield f"a closed epoch never changes: {row.id} is not what epoch {epoch.number} was closed over"
-        if epochs.root_over(leaves, epoch.number, sum(row.amount_microusd for row in rows)).root != epoch.root:
+    minute = int(session.scalar(select(func.extract("epoch", func.now()))) or 0) // 60
+    for epoch in session.scalars(select(EpochRow).order_by(EpochRow.number.desc()).limit(EPOCHS_RECOMPUTED)).all():
+        parts = -(-epoch.line_count // LINES_RECOMPUTED)
+        start = minute % parts * LINES_RECOMPUTED
+        tree, total = merkle.Growing(), 0
+        for leaf in leaves.closed_leaves(session, epoch.secret, epoch.number, start, LINES_RECOMPUTED):
+            tree.add(leaf.digest)
+            total += leaf.amount_microusd
+            if leaf.stamped != leaf.digest.hex():
+                yield f"a closed epoch never changes: {leaf.line_id} is not what epoch {epoch.number} was closed over"
+        over = EpochRoot.over(tree.root(), epoch=epoch.number, line_count=tree.count, total_microusd=total)
+        if parts == 1 and over.root != epoch.root:
             yield f"a closed epoch never changes: the lines of epoch {epoch.number} do not lead to its root"

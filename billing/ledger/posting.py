@@ -3,36 +3,57 @@
 Post once per transaction, last: two transactions that lock the same accounts then never wait for each other in a ring.
 """
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from billing.ledger.accounts import kind_of
 from billing.tables.ledger import AccountRow, EntryRow, TransferRow
+from infra.copying import copy_in, escaped
+from infra.statements import Statement
+from infra.writing import Write, write
 from market.ids import new_id
 
-_CREATE = text(
+_CREATE = Statement(
     "INSERT INTO accounts (id, kind) SELECT * FROM unnest(cast(:ids AS text[]), cast(:kinds AS text[])) "
     "ON CONFLICT (id) DO NOTHING"
 )
+_LOCK = Statement(
+    "SELECT id, balance_microusd, budgeted FROM accounts WHERE id = ANY (cast(:ids AS text[])) "
+    "ORDER BY id FOR NO KEY UPDATE"
+)
 # The trigger entries_apply checks the balance of each transfer and moves the accounts, in this same statement.
-_POST = text(
+_POST = Statement(
     """
     WITH new AS (
         INSERT INTO transfers (id, key) SELECT * FROM unnest(cast(:ids AS text[]), cast(:keys AS text[]))
         ON CONFLICT (key) DO NOTHING RETURNING id, key
     ), written AS (
-        INSERT INTO entries (transfer_id, account_id, amount_microusd)
-        SELECT new.id, leg.account_id, leg.amount_microusd
-        FROM unnest(cast(:leg_keys AS text[]), cast(:accounts AS text[]), cast(:amounts AS bigint[]))
-            AS leg(key, account_id, amount_microusd)
-        JOIN new ON new.key = leg.key
+        INSERT INTO entries (transfer_id, account_id, amount_microusd) SELECT leg.*
+        FROM unnest(cast(:leg_ids AS text[]), cast(:accounts AS text[]), cast(:amounts AS bigint[]))
+            AS leg (transfer_id, account_id, amount_microusd)
+        WHERE leg.transfer_id IN (SELECT id FROM new)
     )
     SELECT key FROM new
     """
 )
+# The same for transfers under keys that nobody can have used: it goes with whatever else is written.
+_POST_FRESH = """
+    posted{n} AS (
+        INSERT INTO transfers (id, key) SELECT * FROM unnest(cast(:ids{n} AS text[]), cast(:keys{n} AS text[]))
+    ), legs{n} AS (
+        INSERT INTO entries (transfer_id, account_id, amount_microusd) SELECT * FROM unnest(
+            cast(:leg_ids{n} AS text[]), cast(:accounts{n} AS text[]), cast(:amounts{n} AS bigint[])
+        )
+    )
+"""
+_FRESH_TABLES = frozenset(table.__tablename__ for table in (TransferRow, EntryRow, AccountRow))
+_POSTED = Statement("SELECT key FROM transfers WHERE key = ANY (cast(:keys AS text[]))")
+COPIED_LEGS_MIN = 500
+"""From so many on, two COPYs and a look at what is there already cost less than one statement for all of it."""
 
 
 class LedgerError(Exception):
@@ -47,26 +68,29 @@ class Transfer:
     entries: Mapping[str, int]
 
 
-def lock(session: Session, account_ids: Iterable[str]) -> dict[str, int]:
+class Locked(dict[str, int]):
+    """The balances of locked accounts. budgeted: those whose organization has budgets (billing/charging/budgets.py)."""
+
+    budgeted: frozenset[str] = frozenset()
+
+
+def lock(session: Session, account_ids: Iterable[str]) -> Locked:
     """Lock these accounts, in the order of their names, and return their balances; missing ones are made."""
     ids = sorted(set(account_ids))
     found = lock_known(session, ids)
     missing = [account_id for account_id in ids if account_id not in found]
     if missing:
-        session.execute(_CREATE, {"ids": missing, "kinds": [kind_of(account_id) for account_id in missing]})
+        _CREATE.rows(session, {"ids": missing, "kinds": [kind_of(account_id) for account_id in missing]})
         found = lock_known(session, ids)
     return found
 
 
-def lock_known(session: Session, account_ids: Iterable[str]) -> dict[str, int]:
+def lock_known(session: Session, account_ids: Iterable[str]) -> Locked:
     """Lock those of these accounts that exist, in the order of their names, and return their balances."""
-    statement = (
-        select(AccountRow.id, AccountRow.balance_microusd)
-        .where(AccountRow.id.in_(sorted(set(account_ids))))
-        .order_by(AccountRow.id)
-        .with_for_update(key_share=True)
-    )
-    return {row.id: row.balance_microusd for row in session.execute(statement)}
+    rows = _LOCK.rows(session, {"ids": sorted(set(account_ids))})
+    found = Locked((account_id, balance) for account_id, balance, _ in rows)
+    found.budgeted = frozenset(account_id for account_id, _, budgeted in rows if budgeted)
+    return found
 
 
 def balances(session: Session, account_ids: Sequence[str]) -> dict[str, int]:
@@ -75,7 +99,7 @@ def balances(session: Session, account_ids: Sequence[str]) -> dict[str, int]:
     return dict.fromkeys(account_ids, 0) | {row.id: row.balance_microusd for row in rows}
 
 
-def post(session: Session, transfers: Sequence[Transfer], *, locked: Container[str] = ()) -> set[str]:
+def post(session: Session, transfers: Sequence[Transfer], *, locked: Iterable[str] = ()) -> set[str]:
     """Post these transfers and return the keys of those that are new; one that is posted already is left alone.
 
     locked: accounts that the caller has locked in this transaction.
@@ -88,15 +112,22 @@ def post(session: Session, transfers: Sequence[Transfer], *, locked: Container[s
     wanted = {key: legs for key, legs in wanted.items() if legs}
     if not wanted:
         return set()
-    legs = [(key, account_id, amount) for key in wanted for account_id, amount in wanted[key].items()]
-    missing = {account_id for _, account_id, _ in legs if account_id not in locked}
-    if missing:
-        lock(session, missing)
-    leg_keys, leg_accounts, amounts = (list(column) for column in zip(*legs, strict=True))
-    values = {"leg_keys": leg_keys, "accounts": leg_accounts, "amounts": amounts}
-    new = set(session.scalars(_POST, {"ids": [new_id("xfer") for _ in wanted], "keys": list(wanted), **values}))
+    _lock_others(session, wanted, locked)
+    new = (_insert if sum(map(len, wanted.values())) < COPIED_LEGS_MIN else _copy)(session, wanted)
     _require_same(session, {key: wanted[key] for key in wanted if key not in new})
     return new
+
+
+def post_fresh(session: Session, transfers: Sequence[Transfer], *, locked: Iterable[str]) -> None:
+    """As post, of transfers under keys that are fresh; they go with what else the transaction writes.
+
+    The database refuses a key that is used after all, as it refuses a balance below zero.
+    """
+    wanted = {transfer.key: legs for transfer in transfers if (legs := _legs(transfer))}
+    if wanted:
+        _lock_others(session, wanted, locked)
+        values = {f"{name}{{n}}": value for name, value in _columns(wanted).items()}
+        write(session, Write(_FRESH_TABLES, _POST_FRESH, values))
 
 
 def entries_of(session: Session, keys: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -108,6 +139,47 @@ def entries_of(session: Session, keys: Sequence[str]) -> dict[str, dict[str, int
         .group_by(TransferRow.key)
     )
     return {key: dict(entries) for key, entries in rows}
+
+
+def _lock_others(session: Session, wanted: Mapping[str, Mapping[str, int]], locked: Iterable[str]) -> None:
+    """Lock the accounts that the caller has not."""
+    missing = {account_id for legs in wanted.values() for account_id in legs}.difference(locked)
+    if missing:
+        lock(session, missing)
+
+
+def _insert(session: Session, wanted: Mapping[str, Mapping[str, int]]) -> set[str]:
+    """Write those that are not posted yet, in one statement; returns their keys."""
+    return {row.key for row in _POST.rows(session, _columns(wanted))}
+
+
+def _columns(wanted: Mapping[str, Mapping[str, int]]) -> dict[str, list[Any]]:
+    """Of both tables, each transfer with an id of its own."""
+    ids = {key: new_id("xfer") for key in wanted}
+    legs = [(ids[key], account_id, amount) for key in wanted for account_id, amount in wanted[key].items()]
+    leg_ids, leg_accounts, amounts = (list(column) for column in zip(*legs, strict=True))
+    return {
+        "ids": list(ids.values()),
+        "keys": list(ids),
+        "leg_ids": leg_ids,
+        "accounts": leg_accounts,
+        "amounts": amounts,
+    }
+
+
+def _copy(session: Session, wanted: Mapping[str, Mapping[str, int]]) -> set[str]:
+    """As _insert. Whoever posts the same has locked its accounts, so that it is to be seen here, or comes after us."""
+    posted = {row.key for row in _POSTED.rows(session, {"keys": list(wanted)})}
+    ids = {key: new_id("xfer") for key in wanted if key not in posted}
+    legs = [(id_, wanted[key]) for key, id_ in ids.items()]
+    copy_in(session, TransferRow, ("id", "key"), (f"{id_}\t{escaped(key)}\n".encode() for key, id_ in ids.items()))
+    copy_in(
+        session,
+        EntryRow,
+        ("transfer_id", "account_id", "amount_microusd"),
+        ("".join([f"{id_}\t{account}\t{amount}\n" for account, amount in of.items()]).encode() for id_, of in legs),
+    )
+    return set(ids)
 
 
 def _legs(transfer: Transfer) -> dict[str, int]:

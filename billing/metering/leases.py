@@ -7,6 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from billing.charging import capture, holds
+from billing.charging.faults import Fault, fault_of
 from billing.charging.windows import Rate, renewal
 from billing.ledger import posting
 from billing.metering import usage
@@ -15,6 +16,7 @@ from billing.tables.metering import MeteredLeaseRow
 from infra.bulk import insert_rows, write_changes
 from infra.outbox import NotReady
 from infra.settings import Settings, settings
+from infra.statements import among
 from market.clock import milliseconds_between
 from market.ids import new_id
 from market.messages import AttemptEnded, AttemptPlaced
@@ -48,11 +50,14 @@ def bind_many(
         trimmed.append(holds.trim(hold, rate.hold_microusd(seconds)))
         rows.append(_lease_row(item, until_at, (config or settings()).fee_basis_points))
         windows.append(_first_window(item, hold, until_at))
+    with session.no_autoflush:
+        changed = [waiting[item.job_id, item.attempt_number] for item in ready.values()]
+        locked = holds.locked_first(session, changed, trimmed)
     insert_rows(session, MeteredLeaseRow, rows)
     insert_rows(session, WindowRow, windows)
     write_changes(session)
     usage.adopt(session, ready, now)
-    posting.post(session, trimmed)
+    posting.post(session, trimmed, locked=locked)
     return [item for item in fresh if item.lease_id not in ready]
 
 
@@ -75,6 +80,13 @@ def end_many(
         if lease.ended_at is None:
             lease.ended_at = max(lease.granted_at, by_lease[lease.lease_id].ended_at)
             lease.ended_noticed_at = now
+            fault = fault_of(
+                by_lease[lease.lease_id].reason,
+                more_was_due=lease.renew_at is not None,
+                funding_refused=lease.funding_refused_at is not None,
+            )
+            if fault is not Fault.CUSTOMER:
+                lease.credit_due = fault
             lease.renew_at = None
     capture.capture_locked(session, leases, now, config)
     known = {lease.lease_id for lease in leases}
@@ -82,7 +94,7 @@ def end_many(
 
 
 def _bound(session: Session, lease_ids: Sequence[str]) -> set[str]:
-    return set(session.scalars(select(MeteredLeaseRow.lease_id).where(MeteredLeaseRow.lease_id.in_(lease_ids))))
+    return set(session.scalars(select(MeteredLeaseRow.lease_id).where(among(MeteredLeaseRow.lease_id, lease_ids))))
 
 
 def _waiting_holds(session: Session, placed: Sequence[AttemptPlaced]) -> dict[tuple[str, int], HoldRow]:
@@ -90,7 +102,7 @@ def _waiting_holds(session: Session, placed: Sequence[AttemptPlaced]) -> dict[tu
     rows = session.scalars(
         select(HoldRow)
         .where(
-            HoldRow.job_id.in_([item.job_id for item in placed]),
+            among(HoldRow.job_id, [item.job_id for item in placed]),
             HoldRow.window_number == 0,
             HoldRow.settled_at.is_(None),
         )

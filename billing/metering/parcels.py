@@ -11,7 +11,7 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from billing.metering.refusals import Refusals
-from billing.metering.runs import Run, runs_of
+from billing.metering.runs import Run, count_of, runs_of
 from market.agent_api import REPORT_BODY_MAX_BYTES, Report
 
 TAG = b"gridbay/parcel/v1\n"
@@ -96,6 +96,6 @@ def _read(message: SignedReport, refusals: Refusals) -> Report | None:
         refusals.add(message.node_id, "malformed", str(error.errors(include_url=False, include_input=False)[0]))
         return None
     if report.node_id != message.node_id:
-        refusals.add(message.node_id, "foreign_node", f"it names {report.node_id}", max(1, len(report.readings)))
+        refusals.add(message.node_id, "foreign_node", f"it names {report.node_id}", max(1, count_of(report)))
         return None
     return report

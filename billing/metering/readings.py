@@ -9,7 +9,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Row, delete, text
+from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from billing.metering.prefix import Fit
@@ -19,8 +19,9 @@ from billing.metering.runs import Run
 from billing.metering.streams import Stream
 from billing.tables.metering import ReadingRow
 from infra.copying import copy_in
+from infra.statements import Statement
 
-_INSERT = text(
+_INSERT = Statement(
     f"INSERT INTO readings ({', '.join(COLUMNS)}) "  # noqa: S608 (constants)
     "SELECT * FROM unnest(cast(:stream_id AS text[]), cast(:sequence AS bigint[]), "
     "cast(:run_ms AS bigint[]), cast(:cpu_ms AS bigint[]), cast(:gpu_busy_ms AS bigint[]), "
@@ -28,12 +29,12 @@ _INSERT = text(
     "cast(:previous_hash AS text[]), cast(:hash AS text[]), cast(:received_at AS timestamptz[])) "
     "ON CONFLICT DO NOTHING RETURNING stream_id, sequence"
 )
-_HASHES = text(
+_HASHES = Statement(
     "SELECT stream_id, sequence, hash FROM readings "
     "JOIN unnest(cast(:streams AS text[]), cast(:sequences AS bigint[])) AS given(stream_id, sequence) "
     "USING (stream_id, sequence)"
 )
-_LATER = text(
+_LATER = Statement(
     "SELECT later.* FROM unnest(cast(:ids AS text[]), cast(:ends AS bigint[])) AS head(stream_id, reached) "
     "JOIN readings AS following ON following.stream_id = head.stream_id AND following.sequence = head.reached + 1 "
     "JOIN readings AS later ON later.stream_id = head.stream_id AND later.sequence > head.reached "
@@ -102,7 +103,7 @@ def store_others(session: Session, runs: Sequence[Run], refusals: Refusals) -> t
                 _refuse_conflict(run, number, refusals)
     if not lines:
         return 0, 0
-    rows = session.execute(_INSERT, columns_of((run.stream_id, line) for run, line in lines.values()))
+    rows = _INSERT.rows(session, columns_of((run.stream_id, line) for run, line in lines.values()))
     new = {(row.stream_id, row.sequence) for row in rows}
     known = {key: item for key, item in lines.items() if key not in new}
     return len(new), same + _same_as_stored(session, known, refusals)
@@ -114,7 +115,7 @@ def extend(session: Session, streams: Iterable[Stream], refusals: Refusals) -> N
     if not waiting:
         return
     ends = {"ids": list(waiting), "ends": [stream.prefix.sequence for stream in waiting.values()]}
-    for stream_id, later in groupby(session.execute(_LATER, ends), lambda row: str(row.stream_id)):
+    for stream_id, later in groupby(_LATER.rows(session, ends), lambda row: str(row.stream_id)):
         stream = waiting[stream_id]
         for chain in map(_chain, later):
             fit = stream.prefix.take(chain)
@@ -131,7 +132,7 @@ def _same_as_stored(session: Session, lines: Mapping[tuple[str, int], tuple[Run,
         return 0
     keys = {"streams": [stream_id for stream_id, _ in lines], "sequences": [number for _, number in lines]}
     same = 0
-    for stream_id, number, stored in session.execute(_HASHES, keys):
+    for stream_id, number, stored in _HASHES.rows(session, keys):
         run, line = lines[stream_id, number]
         if hash_in(line) == stored:
             same += 1
@@ -140,7 +141,7 @@ def _same_as_stored(session: Session, lines: Mapping[tuple[str, int], tuple[Run,
     return same
 
 
-def _chain(row: Row[Any]) -> _Chain:
+def _chain(row: Any) -> _Chain:
     return _Chain(row.sequence, row.sequence, row.previous_hash, row.hash, row.run_ms, row.final, row.received_at)
 
 

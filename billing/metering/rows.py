@@ -1,7 +1,8 @@
 """The row of a reading in COPY's text format, and what is read back out of it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from market.reading_runs import ReadingRun
 from market.readings import Reading
 
 COLUMNS = (
@@ -26,6 +27,20 @@ def line_of(name: str, reading: Reading, hash_: str, received_at: str) -> str:
         f"{name}\t{reading.sequence}\t{reading.run_ms}\t{reading.cpu_ms}\t{reading.gpu_busy_ms}\t"
         f"{reading.memory_peak_bytes}\t{reading.taken_at_ms}\t{'t' if reading.final else 'f'}\t"
         f"{reading.previous_hash}\t{hash_}\t{received_at}\n"
+    )
+
+
+def lines_of(name: str, run: ReadingRun, hashes: Sequence[str], received_at: str) -> str:
+    """As line_of, of each reading of a run. hashes: their own."""
+    ends = run.last if run.final else 0
+    return "".join(
+        [
+            f"{name}\t{number}\t{run_ms}\t{cpu_ms}\t{busy_ms}\t{memory}\t{taken_at}\t"
+            f"{'t' if number == ends else 'f'}\t{previous}\t{hash_}\t{received_at}\n"
+            for number, run_ms, cpu_ms, busy_ms, memory, taken_at, previous, hash_ in zip(
+                range(run.first, run.last + 1), *run.columns, (run.previous_hash, *hashes[:-1]), hashes, strict=True
+            )
+        ]
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from billing.metering.rows import line_of, number_in, previous_hash_in
+from billing.metering.rows import line_of, lines_of, number_in, previous_hash_in
 from infra.copying import escaped
 from market.agent_api import Report
 from market.readings import Reading
@@ -53,6 +53,30 @@ class Run:
 def runs_of(report: Report, received_at: datetime) -> Iterator[Run]:
     """The runs of a report, in its order. Its names hold no NUL."""
     at = received_at.isoformat()
+    yield from _one_by_one(report, received_at, at)
+    for run in report.runs:
+        hashes = run.hashes()
+        yield Run(
+            node_id=report.node_id,
+            received_at=received_at,
+            stream_id=run.stream_id,
+            lease_id=run.lease_id,
+            first=run.first,
+            last=run.last,
+            previous_hash=run.previous_hash,
+            hash=hashes[-1],
+            run_ms=max(run.run_ms),
+            final=run.final,
+            rows=lines_of(escaped(run.stream_id), run, hashes, at).encode(),
+        )
+
+
+def count_of(report: Report) -> int:
+    """How many readings a report has."""
+    return len(report.readings) + sum(run.count for run in report.runs)
+
+
+def _one_by_one(report: Report, received_at: datetime, at: str) -> Iterator[Run]:
     begun: list[Reading] = []
     lines: list[str] = []
     name, last, run_ms = "", "", 0

@@ -6,12 +6,13 @@ from collections.abc import Collection, Iterable, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import TextClause, delete, exists, func, select, text
+from sqlalchemy import delete, exists, func, select
 from sqlalchemy.orm import Session
 
 from billing.metering.prefix import Prefix
 from billing.metering.runs import Run
 from billing.tables.metering import MeteredLeaseRow, ReadingRow, ReadingStreamRow
+from infra.statements import Statement, among
 from market.agent_api import ATTEMPTS_PER_NODE_MAX
 from market.readings import GENESIS
 
@@ -19,20 +20,19 @@ STREAMS_PER_LEASE_MAX = 32
 UNKNOWN_STREAMS_MAX = ATTEMPTS_PER_NODE_MAX
 """Streams of one node whose lease billing has not heard of, because its message is still on its way."""
 
-# Lists go over as one JSON document each: the server takes it apart faster than the driver puts an array together.
 _LOCKED = """
     SELECT stream_id, node_id, lease_id, stored_through, durable_sequence, durable_run_ms, durable_hash,
       finished_at IS NOT NULL AS finished
-    FROM reading_streams WHERE {column} = ANY (ARRAY(SELECT json_array_elements_text(cast(:names AS json))))
+    FROM reading_streams WHERE {column} = ANY(cast(:names AS text[]))
     ORDER BY stream_id FOR NO KEY UPDATE
 """
-_LOCK_NAMED, _LOCK_OF_LEASES = (text(_LOCKED.format(column=column)) for column in ("stream_id", "lease_id"))
-_OPEN = text(
+_LOCK_NAMED, _LOCK_OF_LEASES = (Statement(_LOCKED.format(column=column)) for column in ("stream_id", "lease_id"))
+_OPEN = Statement(
     "INSERT INTO reading_streams (stream_id, node_id, lease_id, durable_hash, created_at) "
     "SELECT stream_id, node_id, lease_id, :genesis, :now FROM unnest(cast(:streams AS text[]), cast(:nodes AS text[]), "
     "cast(:leases AS text[])) AS given(stream_id, node_id, lease_id) ON CONFLICT DO NOTHING"
 )
-_SAVE = text(
+_SAVE = Statement(
     """
     UPDATE reading_streams AS stream SET
       stored_through = given.stored, durable_sequence = given.sequence, durable_run_ms = given.run_ms,
@@ -88,7 +88,7 @@ def open_streams(session: Session, runs: Sequence[Run], known_leases: Set[str], 
         unknown_per_node[run.node_id] += run.lease_id not in known_leases
         fitting.append(run)
     if fitting:
-        session.execute(_OPEN, _opening(fitting, now))
+        _OPEN.rows(session, _opening(fitting, now))
     return _locked(session, _LOCK_NAMED, firsts)
 
 
@@ -101,7 +101,7 @@ def save(session: Session, streams: Iterable[Stream], now: datetime) -> None:
     """Write locked streams back."""
     rows = [_saved(stream) for stream in streams]
     if rows:
-        session.execute(_SAVE, {"rows": json.dumps(rows), "now": now})
+        _SAVE.rows(session, {"rows": json.dumps(rows), "now": now})
 
 
 def discard(session: Session, stream: Stream) -> int:
@@ -124,9 +124,9 @@ def _opening(runs: Sequence[Run], now: datetime) -> dict[str, object]:
     }
 
 
-def _locked(session: Session, statement: TextClause, names: Iterable[str]) -> dict[str, Stream]:
+def _locked(session: Session, statement: Statement, names: Iterable[str]) -> dict[str, Stream]:
     """By name, in the order of their names."""
-    found = session.execute(statement, {"names": json.dumps(list(names))})
+    found = statement.rows(session, {"names": list(names)})
     return {
         stream_id: Stream(
             stream_id, node_id, lease_id, stored, Prefix(sequence, run_ms, hash_, final=finished), finished
@@ -152,7 +152,7 @@ def _saved(stream: Stream) -> dict[str, object]:
 def _stream_counts(session: Session, lease_ids: Set[str]) -> Counter[str]:
     """How many streams each lease has."""
     lease_id = ReadingStreamRow.lease_id
-    rows = session.execute(select(lease_id, func.count()).where(lease_id.in_(lease_ids)).group_by(lease_id))
+    rows = session.execute(select(lease_id, func.count()).where(among(lease_id, lease_ids)).group_by(lease_id))
     return Counter(dict(iter(rows)))
 
 
@@ -160,5 +160,5 @@ def _unknown_counts(session: Session, node_ids: Set[str]) -> Counter[str]:
     """How many streams each node has whose lease is not known."""
     node_id = ReadingStreamRow.node_id
     known = exists().where(MeteredLeaseRow.lease_id == ReadingStreamRow.lease_id)
-    rows = session.execute(select(node_id, func.count()).where(node_id.in_(node_ids), ~known).group_by(node_id))
+    rows = session.execute(select(node_id, func.count()).where(among(node_id, node_ids), ~known).group_by(node_id))
     return Counter(dict(iter(rows)))

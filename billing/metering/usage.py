@@ -4,12 +4,10 @@ The portal has checked each report's signature. A reading counts only for a leas
 refused is counted in reading_refusals.
 """
 
-import json
 from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from billing.metering import readings, streams
@@ -18,33 +16,20 @@ from billing.metering.refusals import Refusals
 from billing.metering.runs import Run
 from billing.metering.streams import Stream
 from infra.outbox import wake
-from market.agent_api import ATTEMPTS_PER_NODE_MAX
+from infra.statements import Statement
 
 AHEAD_MAX = 100_000
 """How far beyond its prefix a stream may reach; what comes later is sent again."""
 UNKNOWN_LEASES_MAX = 500
 """Leases of one merge that billing has not heard of; readings of more are refused and come again."""
-FINISHED_TOLD = timedelta(minutes=1)
-"""How long an ended stream is talked about; a node that missed it sends its readings again, and then is told again."""
-STREAMS_TOLD_MAX = 4 * ATTEMPTS_PER_NODE_MAX
 
-_DURABLE = text(
-    """
-    SELECT node.id AS node_id, stream.stream_id, stream.durable_sequence
-    FROM unnest(cast(:nodes AS text[])) AS node(id)
-    CROSS JOIN LATERAL (
-        SELECT stream_id, durable_sequence FROM reading_streams
-        WHERE node_id = node.id AND (finished_at IS NULL OR finished_at > :since)
-        ORDER BY created_at DESC, stream_id
-        LIMIT :limit
-    ) AS stream
-    """
+_DURABLE = Statement(
+    "SELECT stream_id, node_id, durable_sequence FROM reading_streams WHERE stream_id = ANY(cast(:streams AS text[]))"
 )
-_NODES = text(
-    "SELECT lease_id, node_id FROM metered_leases "
-    "WHERE lease_id = ANY (ARRAY(SELECT json_array_elements_text(cast(:leases AS json))))"
+_NODES = Statement("SELECT lease_id, node_id FROM metered_leases WHERE lease_id = ANY(cast(:leases AS text[]))")
+_LOCK_LEASES = Statement(
+    "SELECT pg_advisory_xact_lock(hashtextextended(id, 0)) FROM unnest(cast(:ids AS text[])) AS id"
 )
-_LOCK_LEASES = text("SELECT pg_advisory_xact_lock(hashtextextended(id, 0)) FROM unnest(cast(:ids AS text[])) AS id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +87,16 @@ def adopt(session: Session, lease_ids: Collection[str], now: datetime) -> None:
 
 def announce(session: Session, lease_ids: Collection[str]) -> None:
     """Called before leases are made known: waits for merges that saw them unknown, so that `adopt` finds theirs."""
-    session.execute(_LOCK_LEASES, {"ids": sorted(lease_ids)})
+    _LOCK_LEASES.rows(session, {"ids": sorted(lease_ids)})
 
 
-def durable_through(session: Session, node_ids: Collection[str], now: datetime) -> dict[str, dict[str, int]]:
-    """By node and stream, the last reading that is safe: of streams that go on, and of those that ended just now."""
-    values = {"nodes": list(node_ids), "since": now - FINISHED_TOLD, "limit": STREAMS_TOLD_MAX}
-    found: dict[str, dict[str, int]] = {node_id: {} for node_id in node_ids}
-    for row in session.execute(_DURABLE, values) if found else ():
-        found[row.node_id][row.stream_id] = row.durable_sequence
+def durable_through(session: Session, wanted: Mapping[str, Collection[str]]) -> dict[str, dict[str, int]]:
+    """By node and stream, the last reading that is safe, of the streams that each node asks about and that are its."""
+    found: dict[str, dict[str, int]] = {node_id: {} for node_id in wanted}
+    streams = [stream_id for asked in wanted.values() for stream_id in asked]
+    for row in _DURABLE.rows(session, {"streams": streams}) if streams else ():
+        if row.node_id in found:
+            found[row.node_id][row.stream_id] = row.durable_sequence
     return found
 
 
@@ -133,14 +119,14 @@ def _fits(run: Run, stream: Stream | None, refusals: Refusals) -> bool:
 
 def _nodes_of(session: Session, lease_ids: Set[str]) -> dict[str, str]:
     """The node of each lease that billing knows."""
-    return dict(iter(session.execute(_NODES, {"leases": json.dumps(list(lease_ids))})))
+    return {row.lease_id: row.node_id for row in _NODES.rows(session, {"leases": list(lease_ids)})}
 
 
 def _await_binding(session: Session, unknown: Sequence[str]) -> dict[str, str]:
     """Leases that were not known: hold off whoever makes them known, and look once more."""
     if not unknown:
         return {}
-    session.execute(_LOCK_LEASES, {"ids": list(unknown)})
+    _LOCK_LEASES.rows(session, {"ids": list(unknown)})
     return _nodes_of(session, set(unknown))
 
 

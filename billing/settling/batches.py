@@ -146,7 +146,8 @@ def hold_payment(session: Session, batch: Batch, index: int, detail: str, now: d
         return
     payout = session.get_one(PayoutRow, batch.payout_ids[index], populate_existing=True)
     returned = payouts.give_back(payout, detail[:DETAIL_MAX_CHARACTERS], now)
-    wallets.hold(session, payout.provider_id, payout.wallet_address, payout.detail, now)
+    if payout.provider_id is not None:
+        wallets.hold(session, payout.provider_id, payout.wallet_address, payout.detail, now)
     session.flush()
     if not _batch(session, row).payments:
         row.done_at = now

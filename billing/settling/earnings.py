@@ -6,6 +6,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from billing.charging import adjustments
 from billing.ledger import accounts, posting
 from billing.tables.settlement import PayoutRow, PayoutWalletRow
 
@@ -15,6 +16,7 @@ class Earnings:
     """wallet_address: None while nothing can be sent; payable_from: the end of its cool-down.
 
     rent_microusd: what of the paid was kept for making token accounts; held: why the chain cannot pay the wallet.
+    reversed_microusd: what adjustments took back of the earnings; owed_microusd: what of it is still to be taken.
     """
 
     payable_microusd: int
@@ -26,6 +28,8 @@ class Earnings:
     threshold_microusd: int | None
     every_seconds: int | None
     held: str
+    reversed_microusd: int = 0
+    owed_microusd: int = 0
 
 
 def of_provider(session: Session, provider_id: str) -> Earnings:
@@ -38,6 +42,7 @@ def of_provider(session: Session, provider_id: str) -> Earnings:
     ).where(PayoutRow.provider_id == provider_id, PayoutRow.state == "confirmed")
     paid, rent = session.execute(confirmed).one()
     wallet = session.get(PayoutWalletRow, provider_id)
+    reversed_, owed = adjustments.of_provider(session, provider_id)
     return Earnings(
         payable_microusd=found[names[0]],
         paying_microusd=found[names[1]],
@@ -48,4 +53,6 @@ def of_provider(session: Session, provider_id: str) -> Earnings:
         threshold_microusd=wallet.threshold_microusd if wallet else None,
         every_seconds=wallet.every_seconds if wallet else None,
         held=wallet.held_reason if wallet else "",
+        reversed_microusd=reversed_,
+        owed_microusd=owed,
     )

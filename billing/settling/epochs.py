@@ -1,23 +1,25 @@
 """Epochs: a close stamps every open usage line, fixes their Merkle root, and opens the payouts that they make due."""
 
-import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import func, select, text
+from sqlalchemy import exists, func, select, text
 from sqlalchemy.orm import Session
 
 from billing.settling import leaves, payouts
-from billing.tables.bills import EpochRow, UsageLineRow
+from billing.settling.leaves import Leaf
+from billing.tables.bills import EpochBlockRow, EpochRow, UsageLineRow
 from billing.tables.settlement import SettlementBatchRow, SigningRow
+from infra.bulk import insert_rows
 from infra.outbox import publish, wake
 from infra.settings import Settings, settings
 from market import merkle
 from market.errors import NotFound
 from market.messages import EpochClosed
-from market.receipts import EpochRoot, PublicLine, line_salt, pseudonym
+from market.receipts import EpochRoot, PublicLine, pseudonym
 
 LINES_MAX = 1_000_000
 """Lines of one epoch; what is over closes with the next."""
@@ -25,8 +27,8 @@ _CLOSING = 0x67726964_0001
 
 _STAMP = text(
     "UPDATE usage_lines AS line SET epoch = :epoch, leaf_index = stamp.leaf_index, leaf_hash = stamp.leaf_hash "
-    "FROM json_to_recordset(cast(:stamps AS json)) AS stamp (id text, leaf_index bigint, leaf_hash text) "
-    "WHERE line.id = stamp.id"
+    "FROM (SELECT id, leaf_hash, :start + at - 1 AS leaf_index FROM unnest(string_to_array(:ids, ','), "
+    "string_to_array(:hashes, ',')) WITH ORDINALITY AS given (id, leaf_hash, at)) AS stamp WHERE line.id = stamp.id"
 )
 
 
@@ -124,48 +126,59 @@ def public_line(row: UsageLineRow, secret: bytes) -> PublicLine:
     )
 
 
-def leaf_hash(row: UsageLineRow, secret: bytes) -> str:
-    """The line's leaf in its epoch's tree, hexadecimal."""
-    return public_line(row, secret).leaf(line_salt(secret, row.id)).hex()
-
-
-def root_over(leaf_hashes: Sequence[str], epoch: int, total_microusd: int) -> EpochRoot:
-    """The root of an epoch with these leaves, in their order."""
-    tree_root = merkle.root([bytes.fromhex(leaf) for leaf in leaf_hashes])
-    return EpochRoot.over(tree_root, epoch=epoch, line_count=len(leaf_hashes), total_microusd=total_microusd)
-
-
 def _stamp(session: Session, now: datetime) -> int | None:
-    """Lines first, then the epoch's row: once that exists, the database lets no line into it.
+    """The epoch's row first, open, then its lines, then its root: once that stands, the database lets no line into it.
 
     Nobody else stamps lines meanwhile, and a line that is there never changes.
     """
-    number = (session.scalar(select(func.max(EpochRow.number))) or 0) + 1
-    secret = secrets.token_bytes(32)
-    tree, total = merkle.Growing(), 0
-    for page in leaves.open_leaves(session, secret, LINES_MAX):
-        stamps = [
-            {"id": leaf.line_id, "leaf_index": index, "leaf_hash": leaf.digest.hex()}
-            for index, leaf in enumerate(page, start=tree.count)
-        ]
-        session.execute(_STAMP, {"epoch": number, "stamps": json.dumps(stamps)})
-        for leaf in page:
-            tree.add(leaf.digest)
-            total += leaf.amount_microusd
-    if tree.count == 0:
+    if not session.scalar(select(exists().where(UsageLineRow.epoch.is_(None)))):
         return None
-    root = EpochRoot.over(tree.root(), epoch=number, line_count=tree.count, total_microusd=total)
-    session.add(
-        EpochRow(
-            number=number,
-            root=root.root,
-            line_count=root.line_count,
-            total_microusd=total,
-            secret=secret,
-            closed_at=now,
-        )
+    number = (session.scalar(select(func.max(EpochRow.number))) or 0) + 1
+    row = EpochRow(
+        number=number, root="", line_count=0, total_microusd=0, secret=secrets.token_bytes(32), closed_at=now
     )
+    session.add(row)
+    session.flush()
+    blocks: list[bytes] = []
+    waiting: list[bytes] = []
+    count = total = 0
+    for page in _stamped(session, number, leaves.Hashing(row.secret)):
+        waiting += [leaf.digest for leaf in page]
+        total += sum(leaf.amount_microusd for leaf in page)
+        count += len(page)
+        while len(waiting) >= merkle.BLOCK:
+            blocks.append(merkle.root(waiting[: merkle.BLOCK]))
+            del waiting[: merkle.BLOCK]
+    if waiting:
+        blocks.append(merkle.root(waiting))
+    roots = [{"epoch": number, "number": at, "root": block.hex()} for at, block in enumerate(blocks)]
+    insert_rows(session, EpochBlockRow, roots)
+    # A block is a whole part of the tree: what stands above the blocks is a tree of their roots.
+    root = EpochRoot.over(merkle.root(blocks), epoch=number, line_count=count, total_microusd=total)
+    row.root, row.line_count, row.total_microusd = root.root, root.line_count, total
     session.flush()
     session.expire_all()
     publish(session, EpochClosed(epoch=number))
     return number
+
+
+def _stamped(session: Session, epoch: int, hashed: leaves.Hashing) -> Iterator[list[Leaf]]:
+    """Every open line's leaf, page by page. While the database stamps a page the next one is hashed here; the session
+    is one thread's at a time."""
+
+    def stamp(page: list[Leaf], start: int) -> None:
+        # Two texts for thousands of values, of which none holds a comma.
+        ids = ",".join([leaf.line_id for leaf in page])
+        hashes = ",".join([leaf.digest.hex() for leaf in page])
+        session.execute(_STAMP, {"epoch": epoch, "start": start, "ids": ids, "hashes": hashes})
+
+    page: list[Leaf] = []
+    count = 0
+    with ThreadPoolExecutor(1) as stamping:
+        for text_of_page in leaves.open_pages(session, LINES_MAX):
+            stamped = stamping.submit(stamp, page, count - len(page))
+            page = hashed(text_of_page)
+            stamped.result()
+            count += len(page)
+            yield page
+    stamp(page, count - len(page))

@@ -1,12 +1,12 @@
-"""The leaves of an epoch that closes: open lines, read some thousand at a time and hashed as they will be published.
+"""The leaves of an epoch: its lines, read some thousand at a time and hashed as they are published.
 
 The bytes are those of `epochs.public_line(row, secret).leaf(salt)`, written out, because a close hashes a million.
 """
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -17,17 +17,18 @@ PAGE_LINES = 20_000
 _TAGGED = LEAF_TAG.encode() + b"\n"
 
 # One text for many rows: the driver takes as long for a column as the server for a row.
-_PAGE = text(
-    """
+_PAGE = """
     SELECT string_agg(concat_ws(E'\\t', id, organization_id, provider_id, amount_microusd,
       CASE WHEN capped THEN 'true' ELSE 'false' END,
       to_char(captured_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
       charged_before_microusd, fee_basis_points, fee_microusd, from_ms, job_id, lease_id,
-      price_microusd_per_unit_hour, provider_microusd, quantity_milli, rounding_microusd, to_ms, unit, window_number
+      price_microusd_per_unit_hour, provider_microusd, quantity_milli, rounding_microusd, to_ms, unit, window_number,
+      coalesce(leaf_hash, '')
     ), E'\\n' ORDER BY id)
-    FROM (SELECT * FROM usage_lines WHERE epoch IS NULL AND id > :after ORDER BY id LIMIT :limit) AS open
+    FROM (SELECT * FROM usage_lines WHERE {these}) AS page
     """.replace('DD"T"HH24:MI:SS', 'DD"T"HH24\\:MI\\:SS')
-)
+_OPEN = text(_PAGE.format(these="epoch IS NULL AND id > :after ORDER BY id LIMIT :limit"))
+_CLOSED = text(_PAGE.format(these="epoch = :epoch AND leaf_index >= :start AND leaf_index < :end"))
 # In the order of their names, as canonical JSON has them.
 _CANONICAL = (
     b'{"amount_microusd":%b,"capped":%b,"captured_at":"%b","charged_before_microusd":%b,"fee_basis_points":%b,'
@@ -37,39 +38,60 @@ _CANONICAL = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
-    """digest: 32 bytes."""
+class Leaf(NamedTuple):
+    """digest: 32 bytes; stamped: the one that its line was stamped with, hexadecimal, empty while it is open."""
 
     line_id: str
     amount_microusd: int
     digest: bytes
+    stamped: str
 
 
-def open_leaves(session: Session, secret: bytes, limit: int) -> Iterator[list[Leaf]]:
-    """The leaves of the open lines in the order of their ids, `limit` at most, page by page.
-
-    Raises ValueError for a line with a name that JSON would have to escape; no name of ours does.
-    """
-    pseudonyms = cache(lambda party: pseudonym(secret, party.decode()).encode())
+def open_pages(session: Session, limit: int) -> Iterator[str]:
+    """The open lines in the order of their ids, `limit` at most, page by page, to be hashed."""
     after = ""
     while limit > 0:
-        page: str | None = session.scalar(_PAGE, {"after": after, "limit": min(limit, PAGE_LINES)})
+        page = session.scalar(_OPEN, {"after": after, "limit": min(limit, PAGE_LINES)})
         if page is None:
             return
-        if '"' in page or "\\" in page:
-            raise ValueError("the name of a line, job or lease holds a quote or a backslash")
-        leaves = []
+        yield page
+        after = page[page.rfind("\n") + 1 :].partition("\t")[0]
+        limit -= page.count("\n") + 1
+
+
+def closed_leaves(session: Session, secret: bytes, epoch: int, start: int, limit: int) -> Iterator[Leaf]:
+    """The leaves of a closed epoch's lines from that one on, hashed anew. Raises ValueError, as Hashing."""
+    hashed = Hashing(secret)
+    for first in range(start, start + limit, PAGE_LINES):
+        end = min(first + PAGE_LINES, start + limit)
+        page = session.scalar(_CLOSED, {"epoch": epoch, "start": first, "end": end})
+        if page is None:
+            return
+        yield from hashed(page)
+
+
+class Hashing:
+    """The leaves of a page's rows, under one epoch's secret.
+
+    Raises ValueError for a line with a name that JSON would have to escape, or with a comma; no name of ours is such.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+        self._pseudonym = cache(lambda party: pseudonym(secret, party.decode()).encode())
+
+    def __call__(self, page: str) -> list[Leaf]:
+        if '"' in page or "\\" in page or "," in page:
+            raise ValueError("the name of a line, job or lease holds a quote, a backslash or a comma")
+        leaves, sha256, secret, pseudonym_of = [], hashlib.sha256, self._secret, self._pseudonym
         for row in page.encode().split(b"\n"):
             (line_id, owner, provider, amount, capped, captured_at, before, basis, fee, from_ms, job, lease, price,
-             share, quantity, rounding, to_ms, unit, window) = row.split(b"\t")  # fmt: skip
+             share, quantity, rounding, to_ms, unit, window, stamped) = row.split(b"\t")  # fmt: skip
             canonical = _CANONICAL % (
-                amount, capped, captured_at, before, basis, fee, from_ms, job, lease, line_id, pseudonyms(owner),
-                price, pseudonyms(provider), share, quantity, rounding, to_ms, unit, window,
+                amount, capped, captured_at, before, basis, fee, from_ms, job, lease, line_id, pseudonym_of(owner),
+                price, pseudonym_of(provider), share, quantity, rounding, to_ms, unit, window,
             )  # fmt: skip
             name = line_id.decode()
-            digest = hashlib.sha256(_TAGGED + line_salt(secret, name) + canonical).digest()
-            leaves.append(Leaf(name, int(amount), digest))
-        yield leaves
-        after = leaves[-1].line_id
-        limit -= len(leaves)
+            digest = sha256(_TAGGED + line_salt(secret, name) + canonical).digest()
+            leaves.append(Leaf(name, int(amount), digest, stamped.decode()))
+        return leaves

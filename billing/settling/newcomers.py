@@ -55,7 +55,7 @@ def checked(
         select(PayoutRow)
         .where(PayoutRow.id.in_([each.payout_id for each in asked]), PayoutRow.state == "open")
         .where(PayoutRow.batch_id.is_(None), PayoutRow.account.is_(None))
-        .order_by(PayoutRow.provider_id)
+        .order_by(PayoutRow.provider_id, PayoutRow.id)
         .with_for_update()
     ).all()
     missing = set(missing) - _paid_lately(session, missing, now)
@@ -67,8 +67,10 @@ def checked(
             row.rent_microusd = config.token_account_rent_microusd if row.account == "missing" else 0
         else:
             returned.append(payouts.give_back(row, reason, now))
+            if row.provider_id is None:
+                continue
             can_wait = row.wallet_address in missing and wallets.can_own_accounts(row.wallet_address)
-            _remember(session, row, reason, can_wait=can_wait, now=now)
+            _remember(session, row.provider_id, row.wallet_address, reason, can_wait=can_wait, now=now)
     session.flush()
     posting.post(session, returned)
 
@@ -97,14 +99,14 @@ def _refusal(row: PayoutRow, missing: Collection[str], treasury: str, config: Se
         return f"{row.wallet_address} has no token account and is no key's address: nobody could use one made for it"
     rent = config.token_account_rent_microusd
     if row.amount_microusd <= rent:
-        return (
-            f"{row.wallet_address} has no token account for this token; making it takes {format_usdc(rent)} USDC of "
-            "what is earned: it is made when that much is"
-        )
+        takes = f"{row.wallet_address} has no token account for this token; making it takes {format_usdc(rent)} USDC"
+        if row.provider_id is None:
+            return f"{takes}: withdraw more than that, or to a wallet that has one"
+        return f"{takes} of what is earned: it is made when that much is"
     return None
 
 
-def _remember(session: Session, row: PayoutRow, reason: str, *, can_wait: bool, now: datetime) -> None:
-    wallets.hold(session, row.provider_id, row.wallet_address, reason, now)
-    wallet = session.get_one(PayoutWalletRow, row.provider_id)
-    wallet.account_missing = can_wait and wallet.address == row.wallet_address
+def _remember(session: Session, provider_id: str, address: str, reason: str, *, can_wait: bool, now: datetime) -> None:
+    wallets.hold(session, provider_id, address, reason, now)
+    wallet = session.get_one(PayoutWalletRow, provider_id)
+    wallet.account_missing = can_wait and wallet.address == address

@@ -1,4 +1,4 @@
-"""Payouts: a provider's payable balance set on its way, and what became of it."""
+"""Payouts: a provider's payable balance, or a withdrawal, set on its way, and what became of it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ import structlog
 from sqlalchemy import ColumnElement, Select, exists, func, or_, select
 from sqlalchemy.orm import Session
 
+from billing.charging import adjustments
 from billing.ledger import accounts, posting
 from billing.settling.payout_terms import DAY, Candidate, amount_due
 from billing.tables.ledger import AccountRow
@@ -46,9 +47,8 @@ def open_due(
 
     quiet_since: leave out whose wallet changed, or who had a payout made, after that time.
     """
-    session.execute(select(func.pg_advisory_xact_lock(_OPENING)))
-    today = PayoutRow.created_at > now - DAY, PayoutRow.state != "returned"
-    room = config.payout_daily_max_microusd - int(session.scalars(_total().where(*today)).one())
+    room = lock_room(session, now, config)
+    adjustments.recover(session)
     amounts: dict[str, tuple[str, int]] = {}
     for candidate in _candidates(session, now, config, quiet_since):
         amount = amount_due(candidate, room, now, config)
@@ -75,6 +75,18 @@ def open_due(
     if room < config.payout_min_microusd:
         log.warning("payout_daily_cap_reached", cap_microusd=config.payout_daily_max_microusd)
     return len(opened)
+
+
+def lock_room(session: Session, now: datetime, config: Settings) -> int:
+    """What the market's daily cap leaves, in micro-USDC; until the transaction ends nobody else opens payouts."""
+    session.execute(select(func.pg_advisory_xact_lock(_OPENING)))
+    return config.payout_daily_max_microusd - opened_lately(session, now)
+
+
+def opened_lately(session: Session, now: datetime, *conditions: ColumnElement[bool]) -> int:
+    """The micro-USDC of payouts of the last 24 hours that were not returned."""
+    today = PayoutRow.created_at > now - DAY, PayoutRow.state != "returned"
+    return int(session.scalars(_total().where(*today, *conditions)).one())
 
 
 def _candidates(session: Session, now: datetime, config: Settings, quiet_since: datetime | None) -> Iterator[Candidate]:
@@ -121,7 +133,7 @@ def confirm(row: PayoutRow, now: datetime) -> posting.Transfer:
     """The chain has finalized it: the money has left custody."""
     row.state, row.ended_at = "confirmed", now
     entries = {
-        accounts.paying(row.provider_id): -row.amount_microusd,
+        _sides(row)[1]: -row.amount_microusd,
         accounts.TREASURY: row.amount_microusd - row.rent_microusd,
         accounts.RENT: row.rent_microusd,
     }
@@ -129,7 +141,7 @@ def confirm(row: PayoutRow, now: datetime) -> posting.Transfer:
 
 
 def give_back(row: PayoutRow, detail: str, now: datetime) -> posting.Transfer:
-    """The wallet cannot take it: the money is payable again, and the next close tries again."""
+    """The wallet cannot take it: the money is its owner's again. A provider's is tried again by the next close."""
     row.state, row.ended_at, row.detail, row.batch_id, row.rent_microusd = "returned", now, detail, None, 0
     return _moved(f"returned:{row.id}", row, row.amount_microusd)
 
@@ -155,7 +167,7 @@ def _listed(session: Session, condition: ColumnElement[bool]) -> list[Payout]:
     return [
         Payout(
             payout_id=row.id,
-            provider_id=row.provider_id,
+            provider_id=row.provider_id or "",
             wallet_address=row.wallet_address,
             amount_microusd=row.amount_microusd,
             rent_microusd=row.rent_microusd,
@@ -167,6 +179,14 @@ def _listed(session: Session, condition: ColumnElement[bool]) -> list[Payout]:
     ]
 
 
-def _moved(key: str, row: PayoutRow, to_payable: int) -> posting.Transfer:
-    names = accounts.payable(row.provider_id), accounts.paying(row.provider_id)
-    return posting.Transfer(key, {names[0]: to_payable, names[1]: -to_payable})
+def _moved(key: str, row: PayoutRow, to_owner: int) -> posting.Transfer:
+    names = _sides(row)
+    return posting.Transfer(key, {names[0]: to_owner, names[1]: -to_owner})
+
+
+def _sides(row: PayoutRow) -> tuple[str, str]:
+    """The accounts of its owner: where the money is from, and where it is while it is on its way."""
+    if row.provider_id is not None:
+        return accounts.payable(row.provider_id), accounts.paying(row.provider_id)
+    assert row.organization_id is not None
+    return accounts.available(row.organization_id), accounts.withdrawing(row.organization_id)

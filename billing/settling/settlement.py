@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 
 from billing.chains.payments import payment_of
 from billing.chains.port import Chain, ChainError, Failure, SignatureState
-from billing.settling import batches, newcomers, signing
+from billing.settling import batches, newcomers, signing, withdrawals
 from billing.settling.batches import Batch, Live
 from billing.treasury.custody import Custody
 from infra.database import Database
@@ -40,6 +40,9 @@ class Settler:
         with sender_lock(self._database) as alone:
             if not alone:
                 return
+            with self._database.transaction() as session:
+                withdrawals.open_due(session, self._clock.now(), self._config)
+            failpoint("settlement.opened")
             self._ask_for_accounts()
             with self._database.transaction() as session:
                 batches.prepare(session, self._custody.address, self._custody.mint, self._clock.now())

@@ -47,17 +47,24 @@ class UsageLineRow(Base):
     rounding_microusd: Mapped[int]
     capped: Mapped[bool]
     captured_at: Mapped[datetime] = mapped_column(Timestamp)
-    # Deferred: the lines are stamped before the epoch's row exists, and once it exists none can be.
-    epoch: Mapped[int | None] = mapped_column(ForeignKey("epochs.number", deferrable=True, initially="DEFERRED"))
+    # That it exists and is open is required by the trigger usage_lines_stamp, by set.
+    epoch: Mapped[int | None]
     leaf_index: Mapped[int | None]
     leaf_hash: Mapped[str | None]
 
 
 class EpochRow(Base):
-    """A closed epoch: the root over its lines and the secret that salts them. It never changes."""
+    """A closed epoch: the root over its lines and the secret that salts them. It never changes.
+
+    Within the transaction that closes it, it is open first (no root, no lines counted) and its lines are stamped.
+    """
 
     __tablename__ = "epochs"
-    __table_args__ = (CheckConstraint("number >= 1 AND line_count >= 1 AND total_microusd >= 0", name="counts"),)
+    __table_args__ = (
+        CheckConstraint(
+            "number >= 1 AND line_count >= 0 AND total_microusd >= 0 AND (root = '') = (line_count = 0)", name="counts"
+        ),
+    )
 
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     root: Mapped[str]
@@ -65,3 +72,13 @@ class EpochRow(Base):
     total_microusd: Mapped[int]
     secret: Mapped[bytes]
     closed_at: Mapped[datetime] = mapped_column(Timestamp)
+
+
+class EpochBlockRow(Base):
+    """The root of a block of an epoch's tree (market/merkle.py): a proof needs the leaves of one block alone."""
+
+    __tablename__ = "epoch_blocks"
+
+    epoch: Mapped[int] = mapped_column(ForeignKey("epochs.number"), primary_key=True, autoincrement=False)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    root: Mapped[str]

@@ -12,13 +12,14 @@ class DepositRow(Base):
     """A transfer request (Solana Pay): so much, to this treasury, marked with a reference of its own.
 
     state: `waiting`, `credited`, or `lapsed` (nothing came while it was watched). next_check_at: when the chain is
-    asked again, less and less often; None: no more.
+    asked again, less and less often; None: no more. arriving_microusd: what was seen at the last look and is not final.
     """
 
     __tablename__ = "deposits"
     __table_args__ = (
         CheckConstraint("state IN ('waiting', 'credited', 'lapsed')", name="state"),
         CheckConstraint("amount_microusd > 0", name="amount"),
+        CheckConstraint("arriving_microusd >= 0", name="arriving"),
         Index("ix_deposits_watched", "next_check_at", postgresql_where=text("next_check_at IS NOT NULL")),
         Index("ix_deposits_organization_id", "organization_id"),
     )
@@ -33,6 +34,7 @@ class DepositRow(Base):
     state: Mapped[str] = mapped_column(server_default=text("'waiting'"))
     created_at: Mapped[datetime] = mapped_column(Timestamp)
     next_check_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    arriving_microusd: Mapped[int] = mapped_column(server_default=text("0"))
 
 
 class DepositCreditRow(Base):

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from infra.database import Base, Timestamp
@@ -11,7 +11,8 @@ from infra.database import Base, Timestamp
 class JobTermsRow(Base):
     """The limits of a job, over all its attempts.
 
-    remaining_seconds: how long its newest attempt may run; ended_at: when billing learned that the job is final.
+    remaining_seconds: how long its newest attempt may run; ended_at: when billing learned that the job is final;
+    labels: those by which its organization's budgets may bind it, None for none.
     """
 
     __tablename__ = "job_terms"
@@ -24,6 +25,7 @@ class JobTermsRow(Base):
     max_total_microusd: Mapped[int | None]
     max_duration_seconds: Mapped[int]
     remaining_seconds: Mapped[int]
+    labels: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     created_at: Mapped[datetime] = mapped_column(Timestamp)
     ended_at: Mapped[datetime | None] = mapped_column(Timestamp)
 
@@ -31,7 +33,9 @@ class JobTermsRow(Base):
 class HoldRow(Base):
     """Money set aside for one window of one attempt; settled exactly once: captured in part, the rest given back.
 
-    The first window's hold exists before its attempt does; until then it has no window.
+    The first window's hold exists before its attempt does; until then it has no window. budgets: those that it
+    counts in (None: none), in the period in which its window begins; the trigger holds_counted keeps their sums.
+    starts_at: when that is, if it is not at once.
     """
 
     __tablename__ = "holds"
@@ -43,6 +47,7 @@ class HoldRow(Base):
             name="captured",
         ),
         Index("ix_holds_open", "job_id", postgresql_where=text("settled_at IS NULL")),
+        Index("ix_holds_organization_id", "organization_id", "created_at"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -55,6 +60,8 @@ class HoldRow(Base):
     captured_microusd: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(Timestamp)
     settled_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    starts_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    budgets: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
 
 
 class WindowRow(Base):

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, text
+from sqlalchemy import CheckConstraint, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from infra.database import Base, Timestamp
@@ -11,13 +11,16 @@ from infra.database import Base, Timestamp
 class AccountRow(Base):
     """A stored balance. Only entries move it; all balances together are always zero.
 
+    budgeted: what an organization spends is bound by budgets; whoever locks the account to spend learns it with that.
+
     `treasury` is the USDC in custody seen from outside: what customers and providers own, with the sign turned.
     """
 
     __tablename__ = "accounts"
     __table_args__ = (
         CheckConstraint(
-            "kind IN ('available', 'held', 'payable', 'paying', 'fees', 'rounding', 'rent', 'treasury')", name="kind"
+            "kind IN ('available', 'held', 'withdrawing', 'payable', 'paying', 'fees', 'rounding', 'rent', 'treasury')",
+            name="kind",
         ),
         CheckConstraint(
             "CASE WHEN kind = 'treasury' THEN balance_microusd <= 0 ELSE balance_microusd >= 0 END", name="sign"
@@ -28,6 +31,7 @@ class AccountRow(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     kind: Mapped[str]
     balance_microusd: Mapped[int] = mapped_column(server_default=text("0"))
+    budgeted: Mapped[bool] = mapped_column(server_default=text("false"))
 
 
 class TransferRow(Base):
@@ -41,7 +45,7 @@ class TransferRow(Base):
 
 
 class EntryRow(Base):
-    """One signed leg of a transfer on one account."""
+    """One signed leg of a transfer on one account. That both exist is required by the trigger entries_apply, by set."""
 
     __tablename__ = "entries"
     __table_args__ = (
@@ -49,6 +53,6 @@ class EntryRow(Base):
         Index("ix_entries_account_id", "account_id", "transfer_id"),
     )
 
-    transfer_id: Mapped[str] = mapped_column(ForeignKey("transfers.id"), primary_key=True)
-    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), primary_key=True)
+    transfer_id: Mapped[str] = mapped_column(primary_key=True)
+    account_id: Mapped[str] = mapped_column(primary_key=True)
     amount_microusd: Mapped[int]

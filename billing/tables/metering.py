@@ -13,6 +13,7 @@ class MeteredLeaseRow(Base):
 
     funded_until: the end of its last window; renew_at: when the next one is due (None: no more will be funded);
     metered_ms and charged_microusd: what its lines cover so far; settled_at: every window of it is settled;
+    credit_due: whose fault its end was, while the credit that follows from it is not made;
     trace: the request that submitted the job.
     """
 
@@ -21,6 +22,7 @@ class MeteredLeaseRow(Base):
         UniqueConstraint("job_id", "attempt_number"),
         CheckConstraint("metered_ms >= 0 AND charged_microusd >= 0", name="counters"),
         Index("ix_metered_leases_renew", "renew_at", postgresql_where=text("renew_at IS NOT NULL")),
+        Index("ix_metered_leases_credit_due", "lease_id", postgresql_where=text("credit_due IS NOT NULL")),
         Index(
             "ix_metered_leases_ended", "lease_id", postgresql_where=text("ended_at IS NOT NULL AND settled_at IS NULL")
         ),
@@ -47,6 +49,7 @@ class MeteredLeaseRow(Base):
     ended_at: Mapped[datetime | None] = mapped_column(Timestamp)
     ended_noticed_at: Mapped[datetime | None] = mapped_column(Timestamp)
     settled_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    credit_due: Mapped[str | None]
     metered_ms: Mapped[int] = mapped_column(server_default=text("0"))
     charged_microusd: Mapped[int] = mapped_column(server_default=text("0"))
 

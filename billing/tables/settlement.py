@@ -1,4 +1,4 @@
-"""Payouts to providers, the chain transactions that carry them (and epochs' anchors), and every signing of those."""
+"""Payouts to providers and withdrawals of customers, the chain transactions that carry them, and every signing."""
 
 from datetime import datetime
 
@@ -32,16 +32,17 @@ class PayoutWalletRow(Base):
 
 
 class PayoutRow(Base):
-    """A provider's payable balance on its way to its wallet.
+    """A provider's payable balance, or what an organization withdraws, on its way to its owner's wallet.
 
     state: `open` (waits for a batch or is in one), `confirmed` (the chain has finalized it), `returned` (the wallet
-    cannot take it; the money is payable again, `detail` says why). rent_microusd: the part that is kept for making the
-    wallet's token account; account: what the chain was found to have of that, None before it was asked.
+    cannot take it; the money is its owner's again, `detail` says why). rent_microusd: the part that is kept for making
+    the wallet's token account; account: what the chain was found to have of that, None before it was asked.
     """
 
     __tablename__ = "payouts"
     __table_args__ = (
         CheckConstraint("state IN ('open', 'confirmed', 'returned')", name="state"),
+        CheckConstraint("(provider_id IS NULL) <> (organization_id IS NULL)", name="owner"),
         CheckConstraint("amount_microusd > 0", name="amount"),
         CheckConstraint("rent_microusd BETWEEN 0 AND amount_microusd - 1", name="rent"),
         CheckConstraint("account IN ('there', 'missing')", name="account"),
@@ -49,12 +50,14 @@ class PayoutRow(Base):
         CheckConstraint("state <> 'confirmed' OR batch_id IS NOT NULL", name="confirmed"),
         Index("ix_payouts_waiting", "id", postgresql_where=text("state = 'open' AND batch_id IS NULL")),
         Index("ix_payouts_provider_id", "provider_id", "created_at"),
+        Index("ix_payouts_organization_id", "organization_id", postgresql_where=text("organization_id IS NOT NULL")),
         Index("ix_payouts_created_at", "created_at"),
         Index("ix_payouts_batch_id", "batch_id"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    provider_id: Mapped[str]
+    provider_id: Mapped[str | None]
+    organization_id: Mapped[str | None]
     wallet_address: Mapped[str]
     amount_microusd: Mapped[int]
     epoch: Mapped[int | None] = mapped_column(ForeignKey("epochs.number"))
@@ -65,6 +68,35 @@ class PayoutRow(Base):
     detail: Mapped[str] = mapped_column(server_default=text("''"))
     created_at: Mapped[datetime] = mapped_column(Timestamp)
     ended_at: Mapped[datetime | None] = mapped_column(Timestamp)
+
+
+class WithdrawalRow(Base):
+    """What an organization wants back. It waits until payable_from and for room under the caps; then it is a payout.
+
+    cancelled_at: its money was given back before there was a payout.
+    """
+
+    __tablename__ = "withdrawals"
+    __table_args__ = (
+        CheckConstraint("amount_microusd > 0", name="amount"),
+        CheckConstraint("payout_id IS NULL OR cancelled_at IS NULL", name="cancelled"),
+        Index("ix_withdrawals_organization_id", "organization_id", "id"),
+        Index(
+            "ix_withdrawals_waiting",
+            "payable_from",
+            "id",
+            postgresql_where=text("payout_id IS NULL AND cancelled_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    organization_id: Mapped[str]
+    wallet_address: Mapped[str]
+    amount_microusd: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(Timestamp)
+    payable_from: Mapped[datetime] = mapped_column(Timestamp)
+    cancelled_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    payout_id: Mapped[str | None] = mapped_column(ForeignKey("payouts.id"), unique=True)
 
 
 class SettlementBatchRow(Base):

@@ -10,25 +10,37 @@ from sqlalchemy import DDL, event
 
 from infra.database import Base
 
+# By the whole set that a statement wrote. Foreign keys would ask for each entry's transfer and account one by one;
+# neither can go away once it is there. Plain subqueries are looked up by index whatever the statistics say of a young
+# table; joins and EXISTS may read all of it.
 _APPLY_ENTRIES = """
 CREATE OR REPLACE FUNCTION billing_apply_entries() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE culprit text;
+DECLARE culprit record; unmoved bigint;
 BEGIN
-  SELECT e.transfer_id INTO culprit FROM entries e
-    WHERE e.transfer_id IN (SELECT transfer_id FROM written)
-    GROUP BY e.transfer_id HAVING sum(e.amount_microusd) <> 0 LIMIT 1;
-  IF culprit IS NOT NULL THEN
-    RAISE EXCEPTION 'transfer % does not balance', culprit USING ERRCODE = 'check_violation';
-  END IF;
-  SELECT w.transfer_id INTO culprit FROM (SELECT transfer_id, count(*) AS legs FROM written GROUP BY 1) w
-    WHERE w.legs < 2 OR w.legs <> (SELECT count(*) FROM entries e WHERE e.transfer_id = w.transfer_id) LIMIT 1;
-  IF culprit IS NOT NULL THEN
-    RAISE EXCEPTION 'the entries of transfer % are written once, together, and at least two', culprit
+  SELECT * INTO culprit FROM (
+    SELECT w.transfer_id, w.amount, w.legs, (SELECT t.key FROM transfers t WHERE t.id = w.transfer_id) AS key,
+      (SELECT count(*) FROM entries e WHERE e.transfer_id = w.transfer_id) AS legs_in_all
+    FROM (SELECT transfer_id, sum(amount_microusd) AS amount, count(*) AS legs FROM written GROUP BY 1) w
+  ) found WHERE key IS NULL OR amount <> 0 OR legs < 2 OR legs <> legs_in_all LIMIT 1;
+  IF culprit.transfer_id IS NOT NULL AND culprit.key IS NULL THEN
+    RAISE EXCEPTION 'there is no transfer % for these entries', culprit.transfer_id
+      USING ERRCODE = 'foreign_key_violation';
+  ELSIF culprit.amount <> 0 THEN
+    RAISE EXCEPTION 'transfer % does not balance', culprit.transfer_id USING ERRCODE = 'check_violation';
+  ELSIF culprit.transfer_id IS NOT NULL THEN
+    RAISE EXCEPTION 'the entries of transfer % are written once, together, and at least two', culprit.transfer_id
       USING ERRCODE = 'check_violation';
   END IF;
-  UPDATE accounts a SET balance_microusd = a.balance_microusd + moved.amount
-    FROM (SELECT account_id, sum(amount_microusd)::bigint AS amount FROM written GROUP BY 1) moved
-    WHERE a.id = moved.account_id AND moved.amount <> 0;
+  WITH moved AS (
+    SELECT account_id, sum(amount_microusd)::bigint AS amount FROM written GROUP BY 1
+  ), done AS (
+    UPDATE accounts a SET balance_microusd = a.balance_microusd + moved.amount
+    FROM moved WHERE a.id = moved.account_id RETURNING 1
+  )
+  SELECT (SELECT count(*) FROM moved) - (SELECT count(*) FROM done) INTO unmoved;
+  IF unmoved <> 0 THEN
+    RAISE EXCEPTION '% of the accounts of these entries do not exist', unmoved USING ERRCODE = 'foreign_key_violation';
+  END IF;
   RETURN NULL;
 END $$
 """
@@ -60,13 +72,49 @@ BEGIN
 END $$
 """
 
+# A hold counts in the period in which its window begins, with what is held, and then with what was captured of it.
+_COUNT_BUDGETS = """
+CREATE OR REPLACE FUNCTION billing_count_budgets() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE before text[];
+BEGIN
+  IF TG_OP = 'UPDATE' THEN
+    before := OLD.budgets;
+    UPDATE budget_periods p SET used_microusd = p.used_microusd
+      + coalesce(NEW.captured_microusd, NEW.amount_microusd) - coalesce(OLD.captured_microusd, OLD.amount_microusd)
+    FROM budgets b WHERE b.id = ANY (before) AND p.budget_id = b.id
+      AND p.starts_at = date_trunc(b.period, coalesce(NEW.starts_at, NEW.created_at), 'UTC');
+  END IF;
+  INSERT INTO budget_periods (budget_id, starts_at, used_microusd)
+  SELECT b.id, date_trunc(b.period, coalesce(NEW.starts_at, NEW.created_at), 'UTC'),
+    coalesce(NEW.captured_microusd, NEW.amount_microusd)
+  FROM budgets b WHERE b.id = ANY (NEW.budgets) AND (b.id = ANY (before)) IS NOT TRUE ORDER BY b.id
+  ON CONFLICT (budget_id, starts_at) DO UPDATE
+  SET used_microusd = budget_periods.used_microusd + EXCLUDED.used_microusd;
+  RETURN NULL;
+END $$
+"""
+
 _REFUSE_CLOSED_EPOCH = """
 CREATE OR REPLACE FUNCTION billing_refuse_closed_epoch() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE culprit bigint;
 BEGIN
-  IF EXISTS (SELECT 1 FROM epochs WHERE number = NEW.epoch) THEN
-    RAISE EXCEPTION 'epoch % is closed and takes no further line', NEW.epoch USING ERRCODE = 'check_violation';
+  SELECT s.epoch INTO culprit FROM (SELECT DISTINCT epoch FROM stamped) s
+    WHERE s.epoch IS NOT NULL AND NOT EXISTS (SELECT 1 FROM epochs e WHERE e.number = s.epoch AND e.root = '') LIMIT 1;
+  IF culprit IS NOT NULL THEN
+    RAISE EXCEPTION 'epoch % is closed, or was never opened, and takes no line', culprit
+      USING ERRCODE = 'check_violation';
   END IF;
-  RETURN NEW;
+  RETURN NULL;
+END $$
+"""
+
+_REQUIRE_CLOSED_EPOCH = """
+CREATE OR REPLACE FUNCTION billing_require_closed_epoch() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF EXISTS (SELECT 1 FROM epochs WHERE number = NEW.number AND root = '') THEN
+    RAISE EXCEPTION 'epoch % was opened and not closed', NEW.number USING ERRCODE = 'check_violation';
+  END IF;
+  RETURN NULL;
 END $$
 """
 
@@ -129,7 +177,9 @@ STATEMENTS: Sequence[str] = (
     _REQUIRE_ENTRIES,
     _GUARD_BALANCE,
     _REFUSE_CHANGE,
+    _COUNT_BUDGETS,
     _REFUSE_CLOSED_EPOCH,
+    _REQUIRE_CLOSED_EPOCH,
     *_trigger(
         "entries_apply",
         "entries",
@@ -150,6 +200,13 @@ STATEMENTS: Sequence[str] = (
         "billing_guard_balance()",
     ),
     *_frozen("accounts_frozen", "accounts", _differs("id", "kind"), "an account keeps its name and kind"),
+    *_frozen("accounts_kept", "accounts", "true", "an account is kept", "DELETE"),
+    *_trigger(
+        "accounts_all_kept",
+        "accounts",
+        "BEFORE TRUNCATE | FOR EACH STATEMENT",
+        "billing_refuse_change('an account is kept')",
+    ),
     *_immutable("transfers", "a transfer never changes; correct it by another"),
     *_immutable("entries", "an entry never changes; correct it by another transfer"),
     *_frozen(
@@ -158,6 +215,18 @@ STATEMENTS: Sequence[str] = (
         "OLD.settled_at IS NOT NULL OR NEW.amount_microusd > OLD.amount_microusd OR "
         + _differs("id", "job_id", "organization_id", "attempt_number", "window_number"),
         "a hold is settled once, and only shrinks before",
+    ),
+    *_trigger(
+        "holds_counted_new",
+        "holds",
+        "AFTER INSERT | FOR EACH ROW WHEN (NEW.budgets IS NOT NULL)",
+        "billing_count_budgets()",
+    ),
+    *_trigger(
+        "holds_counted",
+        "holds",
+        "AFTER UPDATE | FOR EACH ROW WHEN (NEW.budgets IS NOT NULL)",
+        "billing_count_budgets()",
     ),
     *_frozen("windows_settled_once", "windows", "OLD.settled_at IS NOT NULL", "a window is settled once"),
     *_frozen(
@@ -188,12 +257,38 @@ STATEMENTS: Sequence[str] = (
     *_trigger(
         "usage_lines_stamp",
         "usage_lines",
-        "BEFORE UPDATE OF epoch | FOR EACH ROW WHEN (NEW.epoch IS NOT NULL)",
+        "AFTER UPDATE | REFERENCING NEW TABLE AS stamped FOR EACH STATEMENT",
         "billing_refuse_closed_epoch()",
     ),
     *_frozen("usage_lines_kept", "usage_lines", "true", "a usage line is kept", "DELETE"),
-    *_immutable("epochs", "a closed epoch never changes"),
+    *_frozen(
+        "epochs_closed_once",
+        "epochs",
+        "OLD.root <> '' OR " + _differs("number", "secret", "closed_at"),
+        "a closed epoch never changes",
+    ),
+    *_frozen("epochs_undeleted", "epochs", "true", "a closed epoch never changes", "DELETE"),
+    *_trigger(
+        "epochs_kept",
+        "epochs",
+        "BEFORE TRUNCATE | FOR EACH STATEMENT",
+        "billing_refuse_change('a closed epoch never changes')",
+    ),
+    *_trigger(
+        "epochs_closed",
+        "epochs",
+        "AFTER INSERT | DEFERRABLE INITIALLY DEFERRED FOR EACH ROW",
+        "billing_require_closed_epoch()",
+    ),
     *_frozen("payouts_ended_once", "payouts", "OLD.state <> 'open'", "a payout that has ended never changes"),
+    *_frozen(
+        "withdrawals_frozen",
+        "withdrawals",
+        "OLD.payout_id IS NOT NULL OR OLD.cancelled_at IS NOT NULL OR "
+        + _differs("id", "organization_id", "wallet_address", "amount_microusd", "payable_from"),
+        "a withdrawal is sent or cancelled once, and nothing else of it changes",
+    ),
+    *_frozen("withdrawals_kept", "withdrawals", "true", "a withdrawal is kept", "DELETE"),
     *_frozen("payouts_kept", "payouts", "true", "a payout is kept", "DELETE"),
     *_frozen(
         "settlement_signings_decided_once",
@@ -202,6 +297,31 @@ STATEMENTS: Sequence[str] = (
         "a signing keeps its bytes and is decided once",
     ),
     *_immutable("deposit_credits", "a credit never changes"),
+    *_frozen(
+        "adjustments_frozen",
+        "adjustments",
+        "NEW.recovered_microusd < OLD.recovered_microusd OR "
+        + _differs(
+            "id",
+            "line_id",
+            "number",
+            "job_id",
+            "organization_id",
+            "provider_id",
+            "amount_microusd",
+            "provider_microusd",
+            "fee_microusd",
+            "rounding_microusd",
+            "owed_microusd",
+            "borne_microusd",
+            "cause",
+            "reason",
+            "by",
+            "adjusted_at",
+        ),
+        "an adjustment never changes",
+    ),
+    *_frozen("adjustments_kept", "adjustments", "true", "an adjustment is kept", "DELETE"),
 )
 
 

@@ -23,22 +23,26 @@ def watch(database: Database, chain: Chain, clock: Clock, limit: int = DEPOSITS_
     credited = 0
     for deposit in due:
         try:
-            found = _found(chain, deposit)
+            found, arriving = _found(chain, deposit)
         except ChainError as error:
             log.warning("deposit_watch_waits", deposit_id=deposit.deposit_id, error=str(error))
             return credited
         with database.transaction() as session:
-            credited += deposits.credit(session, deposit.deposit_id, found, clock.now())
+            credited += deposits.credit(session, deposit.deposit_id, found, clock.now(), arriving)
     return credited
 
 
-def _found(chain: Chain, deposit: Watched) -> list[Arrival]:
-    history = chain.signatures_for_address(deposit.reference)
+def _found(chain: Chain, deposit: Watched) -> tuple[list[Arrival], list[Arrival]]:
+    """What is finalized, and what was seen and may still be taken back."""
+    history = chain.signatures_for_address(deposit.reference, finalized=False)
     fresh = [line.signature for line in reversed(history) if not line.failed and line.signature not in deposit.credited]
     account = associated_token_address(deposit.recipient, deposit.mint)
     found: list[Arrival] = []
+    arriving: list[Arrival] = []
     for signature in fresh[:TRANSACTIONS_MAX]:
-        transaction = chain.read_transaction(signature)
+        final = chain.read_transaction(signature)
+        transaction = final or chain.read_transaction(signature, finalized=False)
         if transaction is not None:
-            found += arrivals(transaction, account=account, reference=deposit.reference)
-    return found
+            brought = arrivals(transaction, account=account, reference=deposit.reference)
+            (found if final is not None else arriving).extend(brought)
+    return found, arriving

@@ -37,7 +37,10 @@ class TooManyDeposits(MarketError):
 
 @dataclass(frozen=True, slots=True)
 class Deposit:
-    """state: `waiting`, `credited` or `lapsed`; credited_microusd: what arrived, whatever was asked for."""
+    """state: `waiting`, `credited` or `lapsed`; credited_microusd: what arrived, whatever was asked for.
+
+    arriving_microusd: what was seen on the chain and is not final.
+    """
 
     deposit_id: str
     organization_id: str
@@ -50,6 +53,7 @@ class Deposit:
     solana_pay_url: str
     credited_microusd: int
     signature: str | None
+    arriving_microusd: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +122,17 @@ def due(session: Session, now: datetime, limit: int) -> list[Watched]:
     return [Watched(row.id, row.recipient, row.mint, row.reference, frozenset(known.get(row.id, ()))) for row in rows]
 
 
-def credit(session: Session, deposit_id: str, arrivals: Sequence[Arrival], now: datetime) -> int:
-    """Credit what is new of these and set the next look; returns the micro-USDC credited."""
+def credit(
+    session: Session,
+    deposit_id: str,
+    arrivals: Sequence[Arrival],
+    now: datetime,
+    arriving: Sequence[Arrival] = (),
+) -> int:
+    """Credit what is new of these and set the next look; returns the micro-USDC credited.
+
+    arriving: what was seen besides and is not final, which is shown and no more.
+    """
     row = session.get_one(DepositRow, deposit_id, with_for_update=True, populate_existing=True)
     fresh = [arrival for arrival in arrivals if _is_new(session, deposit_id, arrival, now)]
     total = sum(arrival.amount_microusd for arrival in fresh)
@@ -131,11 +144,24 @@ def credit(session: Session, deposit_id: str, arrivals: Sequence[Arrival], now: 
         after_commit(session, f"organization:{row.organization_id}")
     elif row.state == "waiting" and age > WATCHED_FOR:
         row.state = "lapsed"
-    row.next_check_at = None if age > WATCHED_FOR else now + min(max(age / AGE_SHARE, CHECK_SOONEST), CHECK_LATEST)
+    row.arriving_microusd = _still_arriving(session, arriving) if age <= WATCHED_FOR else 0
+    pause = min(max(age / AGE_SHARE, CHECK_SOONEST), CHECK_LATEST) if not row.arriving_microusd else CHECK_SOONEST
+    row.next_check_at = None if age > WATCHED_FOR else now + pause
     session.flush()
     to = accounts.available(row.organization_id)
     posting.post(session, [_transfer(arrival, to) for arrival in fresh])
     return total
+
+
+def _still_arriving(session: Session, arriving: Sequence[Arrival]) -> int:
+    """What of it nobody has credited meanwhile."""
+    if not arriving:
+        return 0
+    signatures = {arrival.signature for arrival in arriving}
+    credited = set(
+        session.scalars(select(DepositCreditRow.signature).where(DepositCreditRow.signature.in_(signatures)))
+    )
+    return sum(arrival.amount_microusd for arrival in arriving if arrival.signature not in credited)
 
 
 def _is_new(session: Session, deposit_id: str, arrival: Arrival, now: datetime) -> bool:
@@ -184,4 +210,5 @@ def _deposit(row: DepositRow, credits: Sequence[DepositCreditRow]) -> Deposit:
         solana_pay_url=f"solana:{row.recipient}?{urlencode(query)}",
         credited_microusd=sum(credit.amount_microusd for credit in credits),
         signature=credits[0].signature if credits else None,
+        arriving_microusd=row.arriving_microusd,
     )

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from billing.chains.port import Chain, SignatureState
 from billing.ledger import accounts, posting
 from billing.tables.deposits import DepositCreditRow, TreasuryMovementRow, TreasurySweepRow
+from billing.tables.ledger import AccountRow
 from billing.tables.settlement import PayoutRow, SigningRow
 from billing.treasury.custody import Custody
 from billing.treasury.sweep import news
@@ -36,9 +37,13 @@ class Flight:
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """liabilities_microusd: what custody must hold by the ledger; unmatched: what came in and is nobody's yet."""
+    """liabilities_microusd: what custody must hold by the ledger, and by kind of account whose it is.
+
+    unmatched: what came in and is nobody's yet.
+    """
 
     liabilities_microusd: int
+    by_kind: tuple[tuple[str, int], ...]
     unmatched_microusd: int
     unexplained_out_microusd: int
     flights: tuple[Flight, ...]
@@ -79,6 +84,12 @@ def reconcile(database: Database, chain: Chain, custody: Custody) -> Reconciliat
 def load(session: Session, custody: Custody) -> Books:
     """What the rows say."""
     owed = -posting.balances(session, [accounts.TREASURY])[accounts.TREASURY]
+    kinds = (
+        select(AccountRow.kind, func.sum(AccountRow.balance_microusd))
+        .where(AccountRow.kind != "treasury")
+        .group_by(AccountRow.kind)
+        .order_by(AccountRow.kind)
+    )
     amount = TreasuryMovementRow.amount_microusd
     unmatched, out = session.execute(
         select(
@@ -98,6 +109,7 @@ def load(session: Session, custody: Custody) -> Books:
     swept = session.get(TreasurySweepRow, custody.token_account)
     return Books(
         liabilities_microusd=owed,
+        by_kind=tuple((kind, int(total)) for kind, total in session.execute(kinds)),
         unmatched_microusd=int(unmatched),
         unexplained_out_microusd=-int(out),
         flights=tuple(Flight(signature, batch_id, int(amount)) for signature, batch_id, amount in flights),

@@ -23,6 +23,14 @@ COLUMNS = (
     Column("CAPTURED", lambda line: wording.moment(line.captured_at), rank=3),
 )
 
+ADJUSTMENT_COLUMNS = (
+    Column("GIVEN BACK", lambda one: one.amount.usdc, right=True, rank=0),
+    Column("OF LINE", lambda one: one.line_id, rank=1),
+    Column("CAUSE", lambda one: one.cause, rank=1),
+    Column("REASON", lambda one: one.reason, wraps=True, rank=0),
+    Column("AT", lambda one: wording.moment(one.adjusted_at), rank=3),
+)
+
 
 @app.command()
 def cost(job_id: JobId, output: OutputOption = Output.TABLE) -> None:
@@ -37,6 +45,12 @@ def cost(job_id: JobId, output: OutputOption = Output.TABLE) -> None:
         if bill.lines:
             results().print(table_of(bill.lines, COLUMNS))
             results().print()
+        if bill.adjustments:
+            results().print(table_of(bill.adjustments, ADJUSTMENT_COLUMNS))
+            results().print()
         held = f"{bill.held.usdc} USDC" if bill.held.microusd else ""
+        back = f"{bill.credited.usdc} USDC" if bill.credited.microusd else ""
         most = f"{bill.highest_cost.usdc} USDC"
-        results().print(facts([("total", f"{bill.total.usdc} USDC"), ("held", held), ("at most", most)]))
+        results().print(
+            facts([("total", f"{bill.total.usdc} USDC"), ("given back", back), ("held", held), ("at most", most)])
+        )

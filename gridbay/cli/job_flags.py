@@ -19,10 +19,12 @@ class JobFlags:
     memory: str | None = None
     disk: str | None = None
     simulated: bool | None = None
+    spot: bool | None = None
     workdir: str | None = None
     env: Sequence[str] = ()
     secret: Sequence[str] = ()
     keep: Sequence[str] = ()
+    label: Sequence[str] = ()
     max_price: str | None = None
     max_total: str | None = None
     max_duration: str | None = None
@@ -61,10 +63,12 @@ _PLACES = {
     "memory": ("resources", "memory"),
     "disk": ("resources", "disk"),
     "simulated": ("resources", "simulated"),
+    "spot": ("", "spot"),
     "workdir": ("", "workdir"),
     "env": ("", "env"),
     "secret": ("", "secrets"),
     "keep": ("", "outputs"),
+    "label": ("", "labels"),
     "max_price": ("budget", "max_price"),
     "max_total": ("budget", "max_total"),
     "max_duration": ("", "max_duration"),

@@ -9,9 +9,10 @@ from gridbay.cli import wording
 from gridbay.cli.console import Output, OutputOption, harmless
 from gridbay.cli.listing import Column, show, show_one
 from gridbay.cli.session import open_session, tell_retry
-from gridbay.client.provider import Ask, Condition, NodeView, Provider
+from gridbay.client.provider import Provider
 from market.errors import InvalidInput, NotFound
 from market.money import format_usdc, parse_usdc
+from market.provider_api import AskView, ConditionView, NodeView
 from market.resources import Unit
 
 status_app = typer.Typer()
@@ -90,7 +91,7 @@ def set_price(
     except ValueError as error:
         raise InvalidInput(str(error)) from None
     with open_provider() as provider:
-        chosen = _chosen(provider.nodes(), node)
+        chosen = choose_node(provider.nodes(), node)
         units = sorted({ask.unit for ask in chosen.offers})
         if unit is None and len(units) != 1:
             raise InvalidInput(f"{chosen.name} offers {' and '.join(units)}", remedy="say --unit gpu or --unit cpu")
@@ -123,6 +124,10 @@ def earnings(output: OutputOption = Output.TABLE) -> None:
         rows.append(("from", f"{format_usdc(found.threshold_microusd)} USDC on"))
     if found.every_hours is not None:
         rows.append(("every", f"{found.every_hours} hours at most"))
+    if found.reversed.microusd:
+        rows.append(("taken back", f"{found.reversed.usdc} USDC, by adjustments of posted charges"))
+    if found.owed.microusd:
+        rows.append(("still owed", f"{found.owed.usdc} USDC of it, kept of what is earned next"))
     if found.held:
         rows.append(("held", found.held))
     show_one(found, rows, output, name=found.payable.usdc)
@@ -182,7 +187,7 @@ def invite(
     print(f"on the machine: gridbay provider join --portal {session.account.url} --token {made.token}")
 
 
-def _tell(node: NodeView, condition: Condition) -> None:
+def _tell(node: NodeView, condition: ConditionView) -> None:
     """One condition: what, why, and how it is mended."""
     indices = {gpu.uuid: gpu.index for gpu in node.gpus}
     where = node.name if condition.gpu_uuid is None else f"{node.name} GPU {indices.get(condition.gpu_uuid, '?')}"
@@ -192,12 +197,12 @@ def _tell(node: NodeView, condition: Condition) -> None:
     print(harmless(f"    mend: {condition.remedy}"))
 
 
-def _ask(ask: Ask, node: NodeView) -> str:
+def _ask(ask: AskView, node: NodeView) -> str:
     what = "CPU" if ask.unit is Unit.CPU else ask.model
     return f"{what}{' (simulated)' if node.simulated else ''} at {ask.price_per_unit_hour.usdc} USDC"
 
 
-def _chosen(nodes: list[NodeView], wanted: str | None) -> NodeView:
+def choose_node(nodes: list[NodeView], wanted: str | None) -> NodeView:
     found = [node for node in nodes if wanted in (None, node.node_id, node.name)]
     if len(found) == 1:
         return found[0]

@@ -1,5 +1,6 @@
 """`gridbay provider proofs`: where the provider's devices stand, and the appeal of a ban."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -10,33 +11,19 @@ from gridbay.cli.listing import Column, show
 from gridbay.cli.provider_account import open_provider
 from gridbay.client.proofs import DeviceProof
 from market.errors import NotFound
+from market.measured import Measure, rate_in_words
 
 app = typer.Typer(invoke_without_command=True)
 circuit_app = typer.Typer(no_args_is_help=True)
-MATRIX = "matrix_operations_per_second"
-MEMORY = "memory_bytes_per_second"
 NO_LIMIT = "none"
 
 
-def _rate(device: DeviceProof) -> str:
-    """The matrix rate, in the largest unit that leaves a number before the point."""
-    rate = _figure(device, MATRIX)
-    if not rate:
-        return ""
-    scale, unit = next(
-        ((scale, unit) for scale, unit in ((1e12, "TOP/s"), (1e9, "GOP/s"), (1e6, "MOP/s")) if rate >= scale),
-        (1.0, "OP/s"),
-    )
-    return f"{rate / scale:,.1f} {unit}"
+def _of(measure: Measure) -> Callable[[DeviceProof], str]:
+    def figure(device: DeviceProof) -> str:
+        value = next((each.value for each in device.measured if each.kind == measure.kind), 0)
+        return rate_in_words(measure, value) if value else ""
 
-
-def _memory(device: DeviceProof) -> str:
-    speed = _figure(device, MEMORY)
-    return f"{wording.size(speed)}/s" if speed else ""
-
-
-def _figure(device: DeviceProof, kind: str) -> int:
-    return next((figure.value for figure in device.measured if figure.kind == kind), 0)
+    return figure
 
 
 COLUMNS = (
@@ -46,8 +33,12 @@ COLUMNS = (
     Column("STATE", lambda device: device.state, rank=0),
     Column("SCORE", lambda device: str(device.score), right=True, rank=2),
     Column("PROVEN", lambda device: wording.moment(device.proven_at) if device.proven_at else "not yet", rank=1),
-    Column("MATRIX", _rate, right=True, rank=1),
-    Column("MEMORY", _memory, right=True, rank=2),
+    Column("MATRIX", _of(Measure.MATRIX), right=True, rank=1),
+    Column("MEMORY", _of(Measure.MEMORY), right=True, rank=2),
+    Column("PCIE", _of(Measure.PCIE_TO_DEVICE), right=True, rank=3),
+    Column("DISK", _of(Measure.DISK_READ), right=True, rank=3),
+    Column("NET DOWN", _of(Measure.NETWORK_DOWN), right=True, rank=3),
+    Column("NET UP", _of(Measure.NETWORK_UP), right=True, rank=3),
     Column("BY", lambda device: device.engine, rank=3),
     Column("SUSPICION", lambda device: device.suspicion, wraps=True, rank=2),
 )

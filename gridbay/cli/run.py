@@ -52,12 +52,14 @@ def run(
     memory: Annotated[str | None, _option("--memory", text="RAM: 4GB")] = None,
     disk: Annotated[str | None, _option("--disk", text="Scratch space: 20GB")] = None,
     simulated: Annotated[bool | None, _option("--simulated", text="Take simulated GPUs.")] = None,
+    spot: Annotated[bool | None, _option("--spot", text="Bid --max-price; what pays more interrupts it.")] = None,
     name: Annotated[str | None, _option("--name", text="The job's name.")] = None,
     workdir: Annotated[str | None, _option("--workdir", text="The folder to send; with a command, this one.")] = None,
     no_workdir: Annotated[bool, _option("--no-workdir", text="Send no folder.")] = False,
     env: Annotated[list[str] | None, _option("--env", "-e", text="NAME=VALUE; may be repeated.")] = None,
     secret: Annotated[list[str] | None, _option("--secret", text="A stored secret; may be repeated.")] = None,
     keep: Annotated[list[str] | None, _option("--keep", text="An output to keep; may be repeated.")] = None,
+    label: Annotated[list[str] | None, _option("--label", text="For budgets: team=vision; may be repeated.")] = None,
     max_price: Annotated[str | None, _option("--max-price", text="USDC for one unit and hour, at most.")] = None,
     max_total: Annotated[str | None, _option("--max-total", text="USDC for the whole job, at most.")] = None,
     max_duration: Annotated[str | None, _option("--max-duration", text="90s, 15m, 2h, 1d")] = None,
@@ -75,9 +77,9 @@ def run(
     says. Ctrl-C asks whether to stop the job or to leave it running.
     """
     flags = JobFlags(
-        name=name, gpu=gpu, cpu=cpu, memory=memory, disk=disk, simulated=simulated, workdir=workdir,
-        env=tuple(env or ()), secret=tuple(secret or ()), keep=tuple(keep or ()), max_price=max_price,
-        max_total=max_total, max_duration=max_duration,
+        name=name, gpu=gpu, cpu=cpu, memory=memory, disk=disk, simulated=simulated, spot=spot, workdir=workdir,
+        env=tuple(env or ()), secret=tuple(secret or ()), keep=tuple(keep or ()), label=tuple(label or ()),
+        max_price=max_price, max_total=max_total, max_duration=max_duration,
     )  # fmt: skip
     request = _request(file, flags, context.meta[_COMMAND], send_folder=not no_workdir)
     with ExitStack() as stack:

@@ -38,6 +38,7 @@ def add_to(app: typer.Typer, open_operator: Callable[[], Operator]) -> None:
             rows = [
                 ("custody", f"{found.custody.usdc} USDC on the chain"),
                 ("liabilities", f"{found.liabilities.usdc} USDC by the ledger"),
+                *((f"  {kind}", f"{amount.usdc} USDC") for kind, amount in found.by_kind.items() if amount.microusd),
                 ("unmatched", f"{found.unmatched.usdc} USDC: gridbay admin deposits list"),
                 ("for fees", f"{found.lamports} lamports"),
             ]

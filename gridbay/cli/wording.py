@@ -13,9 +13,11 @@ REASONS = {
     Reason.NO_OFFER: "no offer matches at its price",
     Reason.RECOVERING_PROVIDER_LOST: "its node was lost; a new attempt will follow",
     Reason.RECOVERING_RETRY: "it failed; a new attempt will follow",
+    Reason.RECOVERING_SPOT_RECLAIMED: "it made room for what pays more; a new attempt will follow",
     Reason.PLACED: "",
     Reason.RUNNING: "",
     Reason.STOPPING_BY_USER: "as you asked",
+    Reason.STOPPING_SPOT_RECLAIMED: "it makes room for what pays more",
     Reason.SUCCEEDED: "",
     Reason.FAILED_EXIT_CODE: "",
     Reason.FAILED_SIGNAL: "a signal ended it",
@@ -27,8 +29,9 @@ REASONS = {
     Reason.STOPPED_BY_USER: "as you asked",
     Reason.STOPPED_MAX_DURATION: "max_duration was reached",
     Reason.STOPPED_BALANCE_EXHAUSTED: "the balance is used up",
-    Reason.STOPPED_BUDGET_EXHAUSTED: "budget.max_total is used up",
+    Reason.STOPPED_BUDGET_EXHAUSTED: "its budget is used up",
     Reason.STOPPED_LEASE_EXPIRED: "its lease ran out",
+    Reason.STOPPED_SPOT_RECLAIMED: "it made room for what pays more",
 }
 """What a state does not say by itself."""
 COLOURS = {
@@ -45,9 +48,12 @@ COLOURS = {
 def reason(job: JobView) -> str:
     """Why a job is in its state, in words; empty where the state says it all."""
     code = f"exit code {job.exit_code}" if job.exit_code is not None and job.exit_code > 0 else ""
-    # What a market says of a reason that this version does not know is better than nothing.
-    words = REASONS.get(job.reason, str(job.reason))
-    return ", ".join(part for part in (words, code, job.detail) if part)
+    return ", ".join(part for part in (words_of(job.reason), code, job.detail) if part)
+
+
+def words_of(why: Reason) -> str:
+    """A reason in words; what a market says of one that this version does not know is better than nothing."""
+    return REASONS.get(why, str(why))
 
 
 def state(job: JobView) -> str:
@@ -90,7 +96,9 @@ def model(offer: OfferView) -> str:
 
 
 def run_seconds(job: JobView, now: datetime | None = None) -> float:
-    """How long its attempts ran, as the server saw it."""
+    """How long its attempts ran: as it was metered once it is billed, until then as the server saw it."""
+    if job.billed:
+        return job.run_ms / 1000
     return sum(attempt_seconds(attempt, now) for attempt in job.attempts)
 
 

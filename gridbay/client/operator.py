@@ -1,12 +1,16 @@
 """The SDK for operators: the market at a glance, its ledger, its epochs (/ops/v1)."""
 
+import secrets
 from datetime import datetime
 from typing import Any
 
 from gridbay.client.party import Answer, Party
-from gridbay.client.provider import Condition
-from gridbay.client.treasury import Assigned, Movement, Movements, Reconciliation
-from market.customer_api import Money
+from gridbay.client.transport import segment
+from gridbay.client.treasury import Adjustment, Adjustments, Assigned, Movement, Movements, Reconciliation
+from market.customer_api import IDEMPOTENCY_HEADER, Money
+from market.provider_api import ConditionView
+from market.rounds_api import ReplayView, RoundList, RoundView
+from market.shares_api import ShareList, ShareRequest, ShareView
 
 
 class Payout(Answer):
@@ -74,7 +78,7 @@ class JobTrace(Answer):
     truncated: list[str]
 
 
-class NodeCondition(Condition):
+class NodeCondition(ConditionView):
     """A condition, and whose node it stands against."""
 
     node_id: str
@@ -100,6 +104,25 @@ class Operator(Party):
     def ledger(self) -> Ledger:
         return self._transport.ask(Ledger, "GET", "/ops/v1/ledger")
 
+    def rounds(self, *, limit: int = 50) -> list[RoundView]:
+        """The newest rounds of placement on record."""
+        return RoundList.model_validate_json(
+            self._transport.request("GET", "/ops/v1/rounds", params={"limit": limit}).content
+        ).items
+
+    def replay_round(self, round_id: str) -> ReplayView:
+        """A recorded round decided again by the market, beside what it came to."""
+        return self._transport.ask(ReplayView, "GET", f"/ops/v1/rounds/{segment(round_id)}/replay")
+
+    def shares(self) -> list[ShareView]:
+        """What organizations are entitled to beside others, where it is not the usual."""
+        return self._transport.ask(ShareList, "GET", "/ops/v1/shares").items
+
+    def set_share(self, organization_id: str, share: ShareRequest) -> ShareView:
+        """From the next round on; what it holds it keeps."""
+        path = f"/ops/v1/organizations/{segment(organization_id)}/share"
+        return self._transport.ask(ShareView, "PUT", path, json=share.model_dump(mode="json"))
+
     def reconciliation(self) -> Reconciliation:
         """What custody holds on the chain against what is owed; the portal asks the chain while this waits."""
         return self._transport.ask(Reconciliation, "GET", "/ops/v1/reconciliation")
@@ -111,6 +134,29 @@ class Operator(Party):
         """Credit an unmatched deposit to an organization; a second time it is refused."""
         path = f"/ops/v1/unmatched-deposits/{signature}/assign"
         return self._transport.ask(Assigned, "POST", path, json={"organization_id": organization_id})
+
+    def adjustments(self) -> list[Adjustment]:
+        """What was given back of posted charges, newest first."""
+        return self._transport.ask(Adjustments, "GET", "/ops/v1/adjustments").items
+
+    def adjust(
+        self,
+        line_id: str,
+        amount_microusd: int | None,
+        reason: str,
+        *,
+        at_cost_of: str = "provider",
+        idempotency_key: str | None = None,
+    ) -> Adjustment:
+        """Give so much of a usage line back (None: all that is left), exactly once for each key.
+
+        at_cost_of: `provider` or `platform` bears the provider's share.
+        """
+        body = {"line_id": line_id, "amount_microusd": amount_microusd, "reason": reason, "at_cost_of": at_cost_of}
+        headers = {IDEMPOTENCY_HEADER: idempotency_key or secrets.token_hex(16)}
+        return self._transport.ask(
+            Adjustment, "POST", "/ops/v1/adjustments", json=body, headers=headers, repeatable=True
+        )
 
     def close_epoch(self) -> Epoch | None:
         """Close the open epoch and start settling it; None if no usage line was open. Asking twice is asking once."""

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,28 @@ from gridbay.client.transport import segment
 from gridbay.client.workdirs import Archive, pack, put_archive
 from market.customer_api import (
     IDEMPOTENCY_HEADER,
+    PAGE_MAX,
     BalanceView,
+    BudgetList,
+    BudgetView,
     CostView,
     DepositView,
     IdentityView,
     JobView,
     LogLine,
+    MoneyEventView,
+    MoneyWatchView,
     OfferView,
     OutputView,
     Page,
     PlanView,
+    WithdrawalList,
+    WithdrawalView,
     WorkdirAnswer,
 )
 from market.epochs import EpochLines, PublishedEpoch, PublishedLine
 from market.errors import InvalidInput
+from market.explanation_api import ExplanationView
 from market.receipts import Receipt
 from market.specs import InvalidSpec
 from market.states import JobState
@@ -57,9 +66,23 @@ class Gridbay(Party):
         unit: str | None = None,
         simulated: bool | None = None,
         verified: bool = False,
+        at_least: Sequence[str] = (),
+        sort: str | None = None,
     ) -> list[OfferView]:
-        """What is for rent, cheapest first. gpu: as in job.yaml (24GB.., H100:80GB); max_price: in USDC an hour."""
-        query = {"gpu": gpu, "max_price": max_price, "unit": unit, "simulated": simulated, "verified": verified or None}
+        """What is for rent, cheapest first. gpu: as in job.yaml (24GB.., H100:80GB); max_price: in USDC an hour.
+
+        at_least: what was measured, such as "network_down=100Mbit" (market.measured). sort: "work" puts first what
+        computes most for its price; "price" is usual.
+        """
+        query = {
+            "gpu": gpu,
+            "max_price": max_price,
+            "unit": unit,
+            "simulated": simulated,
+            "verified": verified or None,
+            "at_least": list(at_least) or None,
+            "sort": sort,
+        }
         return list(self._pages("/v1/offers", Page[OfferView], query))
 
     def plan(self, spec: Mapping[str, Any], *, workdir_sha256: str | None = None) -> PlanView:
@@ -91,6 +114,10 @@ class Gridbay(Party):
 
     def job(self, job_id: str) -> JobView:
         return self._transport.ask(JobView, "GET", f"/v1/jobs/{segment(job_id)}")
+
+    def why(self, job_id: str) -> ExplanationView:
+        """Why a job waits, or stands where it stands, and what would match."""
+        return self._transport.ask(ExplanationView, "GET", f"/v1/jobs/{segment(job_id)}/explanation")
 
     def stop(self, job_id: str) -> JobView:
         """Ask a job to stop; one that has ended stays as it is."""
@@ -147,6 +174,56 @@ class Gridbay(Party):
 
     def deposit_status(self, deposit_id: str) -> DepositView:
         return self._transport.ask(DepositView, "GET", f"/v1/deposits/{segment(deposit_id)}")
+
+    def withdraw(
+        self, amount_microusd: int, wallet_address: str, *, idempotency_key: str | None = None
+    ) -> WithdrawalView:
+        """Take that much of what is available back to a wallet of one's own, exactly once for each key.
+
+        A wallet that nothing was withdrawn to before waits until its `payable_from`.
+        """
+        body = {"amount_microusd": amount_microusd, "wallet_address": wallet_address}
+        return self._transport.ask(
+            WithdrawalView, "POST", "/v1/withdrawals", json=body, headers=_intent(idempotency_key), repeatable=True
+        )
+
+    def withdrawals(self) -> list[WithdrawalView]:
+        """The newest 1,000, newest first."""
+        return self._transport.ask(WithdrawalList, "GET", "/v1/withdrawals").items
+
+    def withdrawal(self, withdrawal_id: str) -> WithdrawalView:
+        return self._transport.ask(WithdrawalView, "GET", f"/v1/withdrawals/{segment(withdrawal_id)}")
+
+    def cancel_withdrawal(self, withdrawal_id: str) -> WithdrawalView:
+        """Give back one that still waits; raises Conflict for one that is on its way."""
+        path = f"/v1/withdrawals/{segment(withdrawal_id)}/cancel"
+        return self._transport.ask(WithdrawalView, "POST", path, repeatable=True)
+
+    def budgets(self) -> list[BudgetView]:
+        """The organization's budgets, each in its present period."""
+        return self._transport.ask(BudgetList, "GET", "/v1/budgets").items
+
+    def set_budget(self, limit_microusd: int, period: str = "month", label: str = "") -> BudgetView:
+        """Set a budget for each hour, day or month, of all jobs or of those with a label; needs an owner's token."""
+        body = {"label": label, "period": period, "limit_microusd": limit_microusd}
+        return self._transport.ask(BudgetView, "PUT", "/v1/budgets", json=body, repeatable=True)
+
+    def remove_budget(self, budget_id: str) -> None:
+        self._transport.request("DELETE", f"/v1/budgets/{segment(budget_id)}")
+
+    def money_events(self, *, limit: int = 50) -> list[MoneyEventView]:
+        """The newest things that the organization was told of its balance and budgets."""
+        pages = self._pages("/v1/money/events", Page[MoneyEventView], {"limit": min(limit, PAGE_MAX)})
+        return list(islice(pages, limit))
+
+    def money_watch(self) -> MoneyWatchView:
+        """From when on the organization is told that its balance is low."""
+        return self._transport.ask(MoneyWatchView, "GET", "/v1/money/watch")
+
+    def set_money_watch(self, low_microusd: int, forecast_hours: int) -> MoneyWatchView:
+        """0 of either: never."""
+        body = {"low_microusd": low_microusd, "forecast_hours": forecast_hours}
+        return self._transport.ask(MoneyWatchView, "PUT", "/v1/money/watch", json=body, repeatable=True)
 
     def set_secret(self, name: str, value: str) -> None:
         """Store a secret for jobs that name it; it is never shown again."""

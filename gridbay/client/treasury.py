@@ -14,10 +14,14 @@ class Flight(Answer):
 
 
 class Reconciliation(Answer):
-    """difference_microusd: what nothing explains, 0 if all is well; mismatches: in words."""
+    """by_kind: whose the liabilities are, by kind of account.
+
+    difference_microusd: what nothing explains, 0 if all is well; mismatches: in words.
+    """
 
     custody: Money
     liabilities: Money
+    by_kind: dict[str, Money] = {}
     unmatched: Money
     in_flight: list[Flight]
     lamports: int
@@ -35,6 +39,28 @@ class Movement(Answer):
 
 class Movements(Answer):
     items: list[Movement]
+
+
+class Adjustment(Answer):
+    """A part of a posted line that was given back; owed: what its provider had been paid already and still owes."""
+
+    adjustment_id: str
+    line_id: str
+    job_id: str
+    organization_id: str
+    provider_id: str
+    amount: Money
+    provider_share: Money
+    fee: Money
+    rounding: Money
+    owed: Money
+    cause: str
+    reason: str
+    adjusted_at: datetime
+
+
+class Adjustments(Answer):
+    items: list[Adjustment]
 
 
 class Assigned(Answer):

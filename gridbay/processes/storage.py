@@ -3,11 +3,14 @@
 import sys
 from urllib.parse import urlsplit
 
+from starlette.applications import Starlette
+
 from gridbay.processes.http_server import HttpServer
 from infra.ground import ground
 from infra.logging import configure_logging
 from infra.storage.local import LocalStorage
 from infra.storage.server import create_storage_app
+from infra.telemetry import serve
 
 
 def main() -> None:
@@ -17,4 +20,10 @@ def main() -> None:
     storage = base.storage
     if not isinstance(storage, LocalStorage):
         sys.exit("storage: GRIDBAY_STORAGE_URL is not a folder, so there is nothing to serve here")
-    HttpServer(urlsplit(base.settings.storage_public_url).netloc, lambda: create_storage_app(storage, base.clock)).run()
+
+    def load() -> Starlette:
+        # In the server's one worker: it is what counts.
+        serve(base.settings.metrics_bind)
+        return create_storage_app(storage, base.clock)
+
+    HttpServer(urlsplit(base.settings.storage_public_url).netloc, load).run()

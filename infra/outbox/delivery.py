@@ -9,13 +9,13 @@ from datetime import datetime, timedelta
 from itertools import groupby
 
 import structlog
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 from structlog.contextvars import bound_contextvars
 
 from infra.database import Database
 from infra.outbox.subscriptions import bind_message, handler
 from infra.outbox.tables import Delivery
+from infra.statements import Statement
 from infra.telemetry import DELIVERIES
 from market.clock import Clock
 from market.failpoints import failpoint
@@ -33,7 +33,7 @@ ERROR_MAX_CHARACTERS = 2000
 
 
 # One statement: what is due and free is pushed back by the next patience with it, and named.
-_CLAIM = text(
+_CLAIM = Statement(
     """
     WITH waiting AS (
         SELECT message_id, subscriber FROM outbox_deliveries
@@ -51,29 +51,29 @@ _CLAIM = text(
     """
 )
 # Locked in the order of the messages, so that two workers never wait for each other in a ring.
-_LOCK = text(
+_LOCK = Statement(
     """
     SELECT message.id, message.kind, message.body
     FROM outbox_deliveries AS delivery JOIN outbox_messages AS message ON message.id = delivery.message_id
-    WHERE delivery.subscriber = :subscriber AND delivery.message_id = ANY(:ids)
+    WHERE delivery.subscriber = :subscriber AND delivery.message_id = ANY(cast(:ids AS bigint[]))
         AND delivery.done_at IS NULL AND delivery.parked_at IS NULL
     ORDER BY message.id
     FOR UPDATE OF delivery
     """
 )
-_DONE = text(
+_DONE = Statement(
     "UPDATE outbox_deliveries SET done_at = :now, error = NULL "
-    "WHERE subscriber = :subscriber AND message_id = ANY(:ids)"
+    "WHERE subscriber = :subscriber AND message_id = ANY(cast(:ids AS bigint[]))"
 )
 # Soon again, and later each time; parked once its turn has failed to come too often.
-_NOT_READY = text(
+_NOT_READY = Statement(
     """
     UPDATE outbox_deliveries SET
         attempts = attempts + 1,
         due_at = :now + :soon * power(2, attempts + 1) * interval '1 second',
         parked_at = CASE WHEN attempts + 1 >= :attempts_max THEN cast(:now AS timestamptz) END,
         error = CASE WHEN attempts + 1 >= :attempts_max THEN 'NotReady: what it waits for never came' END
-    WHERE subscriber = :subscriber AND message_id = ANY(:ids)
+    WHERE subscriber = :subscriber AND message_id = ANY(cast(:ids AS bigint[]))
     """
 )
 
@@ -89,7 +89,7 @@ class Due:
 def claim(session: Session, now: datetime, limit: int = CLAIM_MAX) -> list[Due]:
     """Deliveries that are due, oldest first; each is pushed back, so that it comes again if it is lost on the way."""
     values = {"now": now, "limit": limit, "first": RESEND_FIRST_SECONDS, "longest": RESEND_LONGEST_SECONDS}
-    return sorted(Due(row.message_id, row.subscriber) for row in session.execute(_CLAIM, values))
+    return sorted(Due(row.message_id, row.subscriber) for row in _CLAIM.rows(session, values))
 
 
 def by_subscriber(due: Iterable[Due]) -> dict[str, list[int]]:
@@ -137,7 +137,7 @@ class _Turns:
 
 def _run(session: Session, subscriber: str, ids: Sequence[int], now: datetime) -> _Turns:
     """Lock the deliveries, hand their messages over kind by kind, mark them done; what is done already stays so."""
-    rows = session.execute(_LOCK, {"subscriber": subscriber, "ids": list(ids)}).all()
+    rows = _LOCK.rows(session, {"subscriber": subscriber, "ids": list(ids)})
     done = {row.id for row in rows}
     for kind, of_kind in groupby(sorted(rows, key=lambda row: row.kind), lambda row: row.kind):
         bodies = {row.id: message_type(kind).model_validate(row.body) for row in of_kind}
@@ -145,13 +145,12 @@ def _run(session: Session, subscriber: str, ids: Sequence[int], now: datetime) -
             bind_message(bodies[ids[0]])
         waiting = {id(body) for body in handler(kind, subscriber)(session, list(bodies.values()), now)}
         done -= {message_id for message_id, body in bodies.items() if id(body) in waiting}
-    session.flush()
     if done:
-        session.execute(_DONE, {"now": now, "subscriber": subscriber, "ids": sorted(done)})
+        _DONE.rows(session, {"now": now, "subscriber": subscriber, "ids": sorted(done)})
     later = sorted({row.id for row in rows} - done)
     if later:
         limits = {"soon": NOT_READY_SECONDS, "attempts_max": ATTEMPTS_MAX}
-        session.execute(_NOT_READY, {"now": now, "subscriber": subscriber, "ids": later, **limits})
+        _NOT_READY.rows(session, {"now": now, "subscriber": subscriber, "ids": later, **limits})
     return _Turns(len(done), len(later))
 
 

@@ -1,7 +1,5 @@
 """Publishing: a message and its deliveries become rows of the caller's transaction."""
 
-from collections.abc import Sequence
-
 from sqlalchemy.orm import Session
 
 from infra.logging import current_trace
@@ -37,13 +35,8 @@ _WISH = "wish{n} AS (SELECT cast(:task{n} AS text) AS task)"
 _WAKE = f"SELECT pg_notify('{WAKE_CHANNEL}', task) FROM wish{{n}}"  # noqa: S608 - made of constants
 
 
-def publish(session: Session, *messages: Message, wakes: Sequence[str] = ()) -> None:
-    """Tell every subscriber, if this transaction commits; the relay is notified at the commit.
-
-    wakes: tasks to `wake` in the same breath.
-    """
-    for task in wakes:
-        wake(session, task)
+def publish(session: Session, *messages: Message) -> None:
+    """Tell every subscriber, if this transaction commits; the relay is notified at the commit."""
     if not messages:
         return
     kinds = [type(message).__name__ for message in messages]
@@ -58,9 +51,12 @@ def publish(session: Session, *messages: Message, wakes: Sequence[str] = ()) -> 
     write(session, Write(_TABLES, _STEPS, values, _NOTIFY))
 
 
-def wake(session: Session, task: str) -> None:
-    """Ask for a level-triggered task (it reads the truth itself) at the commit; many wishes become one run."""
-    write(session, Write(frozenset(), _WISH, {"task{n}": task}, _WAKE))
+def wake(session: Session, task: str, *, where: str = "") -> None:
+    """Ask for a level-triggered task (it reads the truth itself) at the commit; many wishes become one run.
+
+    where: SQL of a condition, if it is to be asked for only then.
+    """
+    write(session, Write(frozenset(), _WISH, {"task{n}": task}, f"{_WAKE} WHERE {where}" if where else _WAKE))
 
 
 def _body(message: Message) -> str:

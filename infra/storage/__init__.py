@@ -4,12 +4,13 @@ from infra.secrets import SecretBox
 from infra.settings import Settings
 from infra.storage.local import LocalStorage
 from infra.storage.port import Storage, StorageMissing, StorageUnavailable
+from market.errors import InvalidInput
 
 __all__ = ["Storage", "StorageMissing", "StorageUnavailable", "connect_storage"]
 
 
 def connect_storage(config: Settings, secrets: SecretBox) -> Storage:
-    """The storage that the settings name. Raises ValueError for a scheme that is not served."""
+    """The storage that the settings name. Raises InvalidInput for a scheme that is not served."""
     scheme, _, place = config.storage_url.partition("://")
     if scheme == "file":
         return LocalStorage(place, config.storage_public_url, secrets, config.signed_url_seconds)
@@ -18,4 +19,6 @@ def connect_storage(config: Settings, secrets: SecretBox) -> Storage:
         from infra.storage.s3 import S3Storage  # noqa: PLC0415
 
         return S3Storage(config.storage_url, config.signed_url_seconds)
-    raise ValueError(f"GRIDBAY_STORAGE_URL: {scheme}:// is not served; use file:///a/folder or s3://bucket/prefix")
+    raise InvalidInput(
+        f"GRIDBAY_STORAGE_URL: {scheme}:// is not served", remedy="use file:///a/folder or s3://bucket/prefix"
+    )

@@ -1,17 +1,21 @@
 """The HTTP face of local storage: signed PUT and GET, streamed, in a process of its own beside the portal."""
 
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import quote
 
 import anyio
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infra.storage.local import LocalStorage
 from infra.storage.port import media_type
+from infra.telemetry import REQUESTS
 from market.clock import Clock
 
 
@@ -50,8 +54,34 @@ def create_storage_app(storage: LocalStorage, clock: Clock) -> Starlette:
             Route("/health", health, methods=["GET"]),
             Route("/{key:path}", put, methods=["PUT"]),
             Route("/{key:path}", get, methods=["GET"]),
-        ]
+        ],
+        middleware=[Middleware(_Counted)],
     )
+
+
+class _Counted:
+    """Counts the requests as those of the portal are."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, status = time.perf_counter(), "none"
+
+        async def send_counted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = str(message["status"])
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_counted)
+        finally:
+            method = scope["method"] if scope["method"] in ("GET", "PUT") else "other"
+            REQUESTS.labels(method, "object", status).observe(time.perf_counter() - began)
 
 
 def _allowed(storage: LocalStorage, clock: Clock, method: str, key: str, request: Request) -> dict[str, str] | None:

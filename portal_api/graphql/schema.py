@@ -12,12 +12,14 @@ from market.customer_api import PAGE_MAX, JobView, SubmitRequest
 from market.errors import FieldError
 from market.faults import faults_of
 from market.resources import Unit
-from portal_api import customer_jobs, job_streams
+from portal_api import customer_jobs, explanations, job_streams
 from portal_api.graphql.context import GraphContext
 from portal_api.graphql.documents import CheckedDocuments
+from portal_api.graphql.explanations import JobExplanation
 from portal_api.graphql.refusals import Refusals, log_faults
 from portal_api.graphql.types import (
     CONFIG,
+    GraphOfferOrder,
     Job,
     JobConnection,
     Offer,
@@ -29,6 +31,7 @@ from portal_api.identity.idempotency import KEY_MAX_CHARACTERS
 from portal_api.identity.tokens import Scope
 from portal_api.pages import cursor_of, place_of
 from portal_api.problems import refusal_at
+from scheduler.supply.offers import OfferOrder
 
 OFFERS_MAX = 100
 Graph = Info[GraphContext, None]
@@ -37,13 +40,18 @@ First = Annotated[int, strawberry.argument(description="how many at most")]
 
 @strawberry.input
 class OfferFilter:
-    """gpu: H100, H100:80GB:2, 24GB..; max_price: USDC for one unit and hour, such as "0.42"."""
+    """gpu: H100, H100:80GB:2, 24GB..; max_price: USDC for one unit and hour, such as "0.42".
+
+    at_least: measured at that a second, or more: "matrix=200T", "pcie_to_device=20GB", "network_down=100Mbit".
+    """
 
     gpu: str | None = None
     max_price: str | None = None
     unit: Unit | None = None
     simulated: bool | None = None
     verified: bool = False
+    at_least: list[str] = strawberry.field(default_factory=list)
+    sort: Annotated[OfferOrder, GraphOfferOrder] = OfferOrder.PRICE
 
 
 async def offers(info: Graph, where: OfferFilter | None = None, first: First = OFFERS_MAX) -> list[Offer]:
@@ -56,6 +64,8 @@ async def offers(info: Graph, where: OfferFilter | None = None, first: First = O
         unit=wanted.unit,
         simulated=wanted.simulated,
         verified=wanted.verified,
+        at_least=wanted.at_least,
+        order=wanted.sort,
         limit=_bounded(first, OFFERS_MAX),
     )
     return [Offer.of(offer) for offer in found]
@@ -73,6 +83,11 @@ async def jobs(info: Graph, first: First = 50, after: str | None = None) -> JobC
 async def job(info: Graph, job_id: strawberry.ID) -> Job:
     member = await info.context.member(Scope.JOBS_READ)
     return Job.of(await customer_jobs.get(info.context.portal, member.organization_id, job_id))
+
+
+async def explain_job(info: Graph, job_id: strawberry.ID) -> JobExplanation:
+    member = await info.context.member(Scope.JOBS_READ)
+    return JobExplanation.of(await explanations.explain(info.context.portal, member.organization_id, job_id))
 
 
 async def submit_job(info: Graph, input: SubmitJobInput) -> SubmitJobPayload:
@@ -107,6 +122,9 @@ class Query:
     )
     jobs: JobConnection = strawberry.field(resolver=jobs, description="The organization's jobs, newest first.")
     job: Job = strawberry.field(resolver=job, description="One job.")
+    explanation: JobExplanation = strawberry.field(
+        resolver=explain_job, description="Why a job waits, or stands where it stands, and what would match."
+    )
 
 
 @strawberry.type

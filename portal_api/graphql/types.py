@@ -13,6 +13,7 @@ from market.customer_api import AttemptView, JobView, OfferView, Page
 from market.errors import InvalidInput
 from market.resources import Unit
 from market.states import AttemptState, JobState, Reason
+from scheduler.supply.offers import OfferOrder
 
 BigInt = NewType("BigInt", int)
 _INTEGER_MAX = 2**53 - 1
@@ -37,6 +38,7 @@ CONFIG = StrawberryConfig(
 )
 
 GraphUnit = strawberry.enum(Unit, name="Unit")
+GraphOfferOrder = strawberry.enum(OfferOrder, name="OfferOrder")
 GraphJobState = strawberry.enum(JobState, name="JobState")
 GraphAttemptState = strawberry.enum(AttemptState, name="AttemptState")
 
@@ -49,6 +51,14 @@ class Money:
     @classmethod
     def of(cls, money: customer_api.Money) -> "Money":
         return cls(usdc=money.usdc, microusd=BigInt(money.microusd))
+
+
+@strawberry.type
+class MeasuredFigure:
+    """kind: such as network_down_bytes_per_second."""
+
+    kind: str
+    value: BigInt
 
 
 @strawberry.type
@@ -67,6 +77,7 @@ class Offer:
     price_per_unit_hour: Money
     simulated: bool
     verified: bool
+    measured: list[MeasuredFigure]
     work_price: Money | None
 
     @classmethod
@@ -86,6 +97,7 @@ class Offer:
             price_per_unit_hour=Money.of(view.price_per_unit_hour),
             simulated=view.simulated,
             verified=view.verified,
+            measured=[MeasuredFigure(kind=kind, value=BigInt(value)) for kind, value in view.measured.items()],
             work_price=Money.of(view.work_price) if view.work_price is not None else None,
         )
 
@@ -146,6 +158,8 @@ class Job:
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
+    run_ms: BigInt
+    credited: Money
 
     @classmethod
     def of(cls, view: JobView) -> "Job":
@@ -167,6 +181,8 @@ class Job:
             created_at=view.created_at,
             started_at=view.started_at,
             ended_at=view.ended_at,
+            run_ms=BigInt(view.run_ms),
+            credited=Money.of(view.credited),
         )
 
 

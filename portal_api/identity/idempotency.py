@@ -12,11 +12,12 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import Depends, Header
-from sqlalchemy import Row, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from infra.bulk import insert_rows
+from infra.statements import Statement
 from market.customer_api import IDEMPOTENCY_HEADER, IDEMPOTENT_REPLAY_HEADER
 from market.error_codes import Kind
 from market.errors import Conflict, InvalidInput
@@ -48,7 +49,7 @@ _PRUNE = text(
     """
 )
 # An answer that commits between the look and the lock is not seen; the key's uniqueness refuses the second one then.
-_CLAIM = text(
+_CLAIM = Statement(
     """
     SELECT given.owner, given.route, given.key, pg_try_advisory_xact_lock(given.number) AS held,
         known.body_sha256, known.status, known.answer
@@ -129,7 +130,7 @@ def claim(session: Session, intents: Sequence[Intent]) -> list[Answered | Except
     owners, routes, keys = (list(column) for column in zip(*by_name, strict=True))
     numbers = [intent.lock_number for intent in by_name.values()]
     values = {"owners": owners, "routes": routes, "keys": keys, "numbers": numbers}
-    known = {(row.owner, row.route, row.key): row for row in session.execute(_CLAIM, values)}
+    known = {(row.owner, row.route, row.key): row for row in _CLAIM.rows(session, values)}
     return [_verdict(intent, known[intent.name]) for intent in intents]
 
 
@@ -173,7 +174,7 @@ def same_body(first: Intent, second: Intent) -> None:
         raise _reused()
 
 
-def _verdict(intent: Intent, row: Row[Any]) -> Answered | Exception | None:
+def _verdict(intent: Intent, row: Any) -> Answered | Exception | None:
     if not row.held:
         return IdempotencyKeyInFlight(
             "a request with this key is being worked on", remedy="wait a moment, then send it again unchanged"

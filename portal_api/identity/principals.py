@@ -137,6 +137,7 @@ JobReader = Annotated[Member, Security(signed_in_member, scopes=[Scope.JOBS_READ
 JobWriter = Annotated[Member, Security(signed_in_member, scopes=[Scope.JOBS_WRITE.value])]
 BillReader = Annotated[Member, Security(signed_in_member, scopes=[Scope.BILLING_READ.value])]
 Payer = Annotated[Member, Security(signed_in_member, scopes=[Scope.BILLING_WRITE.value])]
+Withdrawer = Annotated[Member, Security(signed_in_member, scopes=[Scope.BILLING_WITHDRAW.value])]
 SecretKeeper = Annotated[Member, Security(signed_in_member, scopes=[Scope.SECRETS_WRITE.value])]
 TokenKeeper = Annotated[Member, Security(signed_in_member, scopes=[Scope.TOKENS_WRITE.value])]
 SignedInProvider = Annotated[ProviderPrincipal, Security(signed_in_provider)]

@@ -15,6 +15,7 @@ from enum import StrEnum
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from infra.statements import among
 from market.errors import InvalidInput, NotFound
 from market.ids import is_id, new_id
 from portal_api.identity.tables import Token
@@ -39,6 +40,7 @@ class Scope(StrEnum):
     JOBS_WRITE = "jobs:write"
     BILLING_READ = "billing:read"
     BILLING_WRITE = "billing:write"
+    BILLING_WITHDRAW = "billing:withdraw"
     SECRETS_WRITE = "secrets:write"
     TOKENS_WRITE = "tokens:write"
 
@@ -154,7 +156,7 @@ def issue(
 
 def find(session: Session, digests: Sequence[str]) -> dict[str, Credential]:
     """The credentials of these digests, whether still valid or not."""
-    rows = session.scalars(select(Token).where(Token.sha256.in_(digests)))
+    rows = session.scalars(select(Token).where(among(Token.sha256, digests)))
     return {
         row.sha256: Credential(
             token_id=row.id,

@@ -91,8 +91,8 @@ async def report(
     received_at = portal.now()
     body = await _body(request, REPORT_BODY_MAX_BYTES)
     parsed = parse_report(body, agent.node_id, await portal.node_keys.of(agent.node_id), signature)
-    usage = UsageMessage(agent.node_id, received_at, pack(parsed, received_at)) if parsed.readings else None
-    return await portal.reports.submit(CheckedReport(agent.node_id, parsed.statuses, usage))
+    usage = UsageMessage(agent.node_id, received_at, pack(parsed, received_at)) if parsed.streams else None
+    return await portal.reports.submit(CheckedReport(agent.node_id, parsed.statuses, usage, parsed.streams))
 
 
 @router.get("/attempts/{attempt_id}/order")
@@ -147,7 +147,8 @@ async def _desire(portal: Portal, node_id: str, request: PollRequest) -> Desire:
         while True:
             last = watch.ending or loop.time() >= deadline
             beat = portal.heartbeats.due(heartbeat)
-            desire = await portal.polls.submit(Poll(node_id, beat, request.seen_version, last))
+            asked = Poll(node_id, beat, request.seen_version, last, request.streams, request.known)
+            desire = await portal.polls.submit(asked)
             if desire is not None:
                 return desire
             await watch.wait(deadline - loop.time())

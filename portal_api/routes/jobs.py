@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from billing.charging import bills
+from billing.charging import adjustments, bills
 from billing.settling import receipts
 from market.customer_api import (
     PAGE_MAX,
@@ -97,7 +97,9 @@ async def get_cost(portal: PortalDep, member: BillReader, job_id: str) -> CostVi
 
     def read(session: Session) -> CostView:
         record = jobs.one(session, member.organization_id, job_id)
-        return job_views.cost_view(record, bills.costs(session, [job_id])[job_id], bills.lines(session, job_id))
+        cost = bills.costs(session, [job_id])[job_id]
+        adjusted = adjustments.of_jobs(session, [job_id]) if cost.credited_microusd else []
+        return job_views.cost_view(record, cost, bills.lines(session, job_id), adjusted)
 
     return await portal.threads.read(read)
 

@@ -10,10 +10,11 @@ from sqlalchemy.orm import Session
 from billing.settling import epochs
 from billing.settling.epochs import EpochStatus
 from market.customer_api import Money
+from market.provider_api import ConditionView
 from monitoring.job_trace import JobTrace, job_trace
 from monitoring.overview import LedgerState, Overview, ledger_state, overview
 from portal_api.identity.principals import SignedInOperator
-from portal_api.node_views import ConditionView, condition_view
+from portal_api.node_views import condition_view
 from portal_api.portal import PortalDep
 from portal_api.strictness import StrictRoute
 from scheduler.supply import health

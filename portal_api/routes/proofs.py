@@ -8,12 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
 from market.proof_api import (
+    NETWORK_BYTES,
     ProofAnswer,
     ProofCommit,
     ProofDraw,
     ProofIssue,
     ProofMemory,
     ProofMemoryDraw,
+    ProofNetwork,
     ProofsAnswer,
 )
 from portal_api.identity.principals import SignedInAgent, SignedInOperator, SignedInProvider
@@ -40,8 +42,10 @@ class MeasuredView(BaseModel):
 
 
 class DeviceProofView(BaseModel):
-    """state: unproven, verified, suspect, frozen or banned. score: 0 to 1000. findings: of the newest verdict, by
-    check; shadow: the checks of it that only looked on."""
+    """state: unproven, verified, suspect, frozen or banned. score: 0 to 1000.
+
+    findings: of the newest verdict, by check; shadow: the checks of it that only looked on.
+    """
 
     node_id: str
     node_name: str
@@ -115,6 +119,18 @@ async def remember_proof(
     now = portal.now()
     return await portal.threads.transact(
         lambda session: exchange.remember(session, agent.node_id, challenge_id, request, now)
+    )
+
+
+@router.post("/agent/v1/proofs/{challenge_id}/network", tags=["agent"])
+async def probe_network(portal: PortalDep, agent: SignedInAgent, challenge_id: ChallengeId) -> ProofNetwork:
+    """Where the node may time its way to storage and back, which the files of jobs take too."""
+    now, storage = portal.now(), portal.base.storage
+    key = await portal.threads.transact(lambda session: exchange.network_key(session, agent.node_id, challenge_id, now))
+    return ProofNetwork(
+        upload_url=storage.upload_url(key, size_bytes=NETWORK_BYTES, now=now),
+        download_url=storage.download_url(key, now=now),
+        size_bytes=NETWORK_BYTES,
     )
 
 

@@ -1,6 +1,6 @@
 """Providers: their nodes, prices, join tokens, wallet and earnings."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -12,14 +12,16 @@ from market.customer_api import Money
 from market.errors import NotFound
 from market.ids import is_id
 from market.money import PRICE_MAX_MICROUSD
+from market.provider_api import EarningsView, JoinTokenView, MinuteView, NodeList, NodeView
 from market.resources import Unit
+from market.terms_api import NodeTermsView
 from portal_api.identity import tokens
 from portal_api.identity.principals import SignedInProvider
 from portal_api.identity.tokens import TokenKind
-from portal_api.node_views import MinuteView, NodeView, minute_view, node_views
+from portal_api.node_views import minute_view, node_views
 from portal_api.portal import PortalDep
 from portal_api.strictness import StrictRoute
-from scheduler.supply import health, nodes, offers, providers
+from scheduler.supply import health, nodes, offers, providers, terms
 from scheduler.tables import Node
 
 router = APIRouter(route_class=StrictRoute, prefix="/provider/v1", tags=["provider"])
@@ -35,25 +37,12 @@ class MinuteList(BaseModel):
     items: list[MinuteView]
 
 
-class NodeList(BaseModel):
-    items: list[NodeView]
-
-
 class JoinTokenRequest(_Request):
     """uses: how many machines may join by it; None is any number."""
 
     name: str = Field(default="join", min_length=1, max_length=100)
     uses: int | None = Field(default=1, ge=1, le=JOIN_USES_MAX)
     expires_in_hours: int = Field(default=24, ge=1, le=JOIN_HOURS_MAX)
-
-
-class JoinTokenView(BaseModel):
-    """token: shown this once."""
-
-    token_id: str
-    token: str
-    uses: int | None
-    expires_at: datetime
 
 
 class WalletRequest(_Request):
@@ -79,24 +68,6 @@ class PayoutTerms(_Request):
     every_hours: int | None = Field(ge=1, le=24 * 31)
 
 
-class EarningsView(BaseModel):
-    """payable: earned and not sent yet; paying: on its way; paid: confirmed by the chain; wallet_address: where to.
-
-    rent: what was kept of it for making the wallet's token account; payable_from: nothing is sent to a changed address
-    before; held: why the chain cannot pay the wallet, empty if it can.
-    """
-
-    payable: Money
-    paying: Money
-    paid: Money
-    rent: Money
-    wallet_address: str | None
-    payable_from: datetime | None
-    threshold_microusd: int | None
-    every_hours: int | None
-    held: str
-
-
 @router.get("/nodes")
 async def list_nodes(portal: PortalDep, provider: SignedInProvider) -> NodeList:
     """The provider's nodes with what each asks."""
@@ -116,8 +87,7 @@ async def list_minutes(
     minutes: Annotated[int, Query(ge=1, le=MINUTES_MAX)] = 60,
 ) -> MinuteList:
     """The telemetry of a node's GPUs by the minute, the newest first; what is older than a day is not kept."""
-    if not is_id(node_id, "node"):
-        raise NotFound("there is no such node here")
+    _check(node_id)
     since = portal.now() - timedelta(minutes=minutes)
     found = await portal.threads.read(
         lambda session: health.minutes_of(session, provider.provider_id, node_id, since, limit=MINUTE_ROWS_MAX)
@@ -169,8 +139,7 @@ async def put_payout_terms(portal: PortalDep, provider: SignedInProvider, reques
 @router.put("/nodes/{node_id}/price")
 async def set_price(portal: PortalDep, provider: SignedInProvider, node_id: str, request: PriceRequest) -> NodeView:
     """Ask that price from now on; leases that run keep theirs."""
-    if not is_id(node_id, "node"):
-        raise NotFound("there is no such node here")
+    _check(node_id)
     now = portal.now()
 
     def change(session: Session) -> NodeView:
@@ -180,6 +149,25 @@ async def set_price(portal: PortalDep, provider: SignedInProvider, node_id: str,
         return node_views(session, [session.get_one(Node, node_id)])[0]
 
     return await portal.threads.transact(change)
+
+
+@router.get("/nodes/{node_id}/terms")
+async def get_node_terms(portal: PortalDep, provider: SignedInProvider, node_id: str) -> NodeTermsView:
+    """What is said of a node beside its offers."""
+    _check(node_id)
+    return await portal.threads.read(lambda session: terms.get(session, provider.provider_id, node_id))
+
+
+@router.put("/nodes/{node_id}/terms")
+async def put_node_terms(
+    portal: PortalDep, provider: SignedInProvider, node_id: str, request: NodeTermsView
+) -> NodeTermsView:
+    """Say it anew, all of it; what runs there runs on."""
+    _check(node_id)
+    now = portal.now()
+    return await portal.threads.transact(
+        lambda session: terms.put(session, provider.provider_id, node_id, request, now)
+    )
 
 
 @router.get("/earnings")
@@ -196,4 +184,11 @@ async def get_earnings(portal: PortalDep, provider: SignedInProvider) -> Earning
         threshold_microusd=found.threshold_microusd,
         every_hours=found.every_seconds // 3600 if found.every_seconds is not None else None,
         held=found.held,
+        reversed=Money.of(found.reversed_microusd),
+        owed=Money.of(found.owed_microusd),
     )
+
+
+def _check(node_id: str) -> None:
+    if not is_id(node_id, "node"):
+        raise NotFound("there is no such node here")

@@ -32,12 +32,14 @@ class FlightView(BaseModel):
 class ReconciliationView(BaseModel):
     """custody: what the treasury's token account holds, finalized; liabilities: what it must by the ledger.
 
+    by_kind: whose the liabilities are, by kind of account (GLOSSARY: available, held, withdrawing, payable, ...).
     unmatched: what came in and is nobody's yet; difference_microusd: what nothing explains, 0 if all is well;
     lamports: for fees and rent; mismatches: in words.
     """
 
     custody: Money
     liabilities: Money
+    by_kind: dict[str, Money]
     unmatched: Money
     in_flight: list[FlightView]
     lamports: int
@@ -85,6 +87,7 @@ async def get_reconciliation(portal: PortalDep, _: SignedInOperator) -> Reconcil
     return ReconciliationView(
         custody=Money.of(found.chained.custody_microusd),
         liabilities=Money.of(found.books.liabilities_microusd),
+        by_kind={kind: Money.of(amount) for kind, amount in found.books.by_kind},
         unmatched=Money.of(found.books.unmatched_microusd),
         in_flight=[
             FlightView(

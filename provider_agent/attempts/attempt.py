@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 
-from market.agent_api import Action, DesiredAttempt
+from market.agent_api import Action, AttemptOrder, DesiredAttempt
 from market.states import Reason
 from provider_agent.attempts.means import Means, Needs
 from provider_agent.attempts.record import WORK, Record, Stage
@@ -17,12 +17,16 @@ _log = structlog.get_logger(__name__)
 
 
 class Attempt:
-    """wanted_stop: set once it is to end, the first reason counts; deadline_ns: of its lease, on CLOCK_BOOTTIME."""
+    """wanted_stop: set once it is to end, the first reason counts; deadline_ns: of its lease, on CLOCK_BOOTTIME.
 
-    def __init__(self, folder: Path, record: Record, means: Means) -> None:
+    order: as it came with the poll, in memory alone.
+    """
+
+    def __init__(self, folder: Path, record: Record, means: Means, order: AttemptOrder | None = None) -> None:
         self.folder = folder
         self.record = record
         self.means = means
+        self.order = order
         self.wanted_stop = asyncio.Event()
         self.log = _log_of(record)
         self.deadline_ns = max(record.deadline_boottime_ns, orders.read_deadline(folder) or 0)
@@ -48,10 +52,10 @@ class Attempt:
         """When this agent asked the minder to stop (CLOCK_BOOTTIME)."""
         return self._asked_at_ns
 
-    def update(self, **changes: Any) -> None:
-        """Change the record; what returns from here survives a kill."""
+    def update(self, *, durable: bool = False, **changes: Any) -> None:
+        """Change the record; it survives a kill when this returns, and if durable a power cut."""
         self.record = self.record.model_copy(update=changes)
-        self.record.save(self.folder)
+        self.record.save(self.folder, durable=durable)
         if "trace" in changes:
             self.log = _log_of(self.record)
 

@@ -16,6 +16,11 @@ class Meter:
         self._busy_seen_ms = attempt.means.busy.total_ms(attempt.record.gpu_uuids)
         self._due_at = 0.0
 
+    def begin(self) -> None:
+        """Have a stream before anything runs: from then on a missing one is known to be lost."""
+        if self._attempt.means.spool.of_attempt(self._attempt.attempt_id) is None:
+            self._begin(orders.Usage(run_ms=0, cpu_ms=0, memory_peak_bytes=0))
+
     def take_if_due(self) -> None:
         """A reading, when the last one is a second old (a minute, once nobody has taken readings for an hour)."""
         if time.monotonic() < self._due_at:

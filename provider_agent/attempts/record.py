@@ -39,7 +39,7 @@ class Record(BaseModel):
 
     deadline_boottime_ns: as it was accepted; the minder's own file has what it was extended to;
     slot: decides the host uid, no other live attempt has it; stop_reason: why it was told to stop, first cause;
-    stream_begun: readings were taken, so a missing stream is a lost one; final_read: none follows;
+    stream_begun: there was a stream of readings, so a missing one is lost; final_read: no reading follows;
     trace: the customer's request that submitted the job, once the order has told it.
     """
 
@@ -84,8 +84,9 @@ class Record(BaseModel):
             deadline_boottime_ns=deadline_ns,
         )
 
-    def save(self, folder: Path) -> None:
-        write_atomically(folder / FILE, self.model_dump_json().encode())
+    def save(self, folder: Path, *, durable: bool = False) -> None:
+        """Durable: it survives a power cut, too. Needed once the attempt may run; the rest can be learned again."""
+        write_atomically(folder / FILE, self.model_dump_json().encode(), durable=durable)
 
 
 def read_record(folder: Path) -> Record | None:

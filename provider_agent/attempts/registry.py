@@ -37,17 +37,14 @@ class Registry:
         self._ending: dict[str, asyncio.Task[None]] = {}
         self._forgotten: OrderedDict[str, None] = OrderedDict()
 
-    @property
-    def known(self) -> list[str]:
-        """What this node still has to do with."""
-        return [
-            attempt.attempt_id for attempt in self._attempts.values() if attempt.record.stage is not Stage.REPORTED
-        ][:ATTEMPTS_PER_NODE_MAX]
-
     def leased_gpus(self) -> frozenset[str]:
         """The devices of attempts that have not ended."""
         living = (attempt.record for attempt in self._attempts.values() if attempt.record.stage in _LIVING)
         return frozenset(uuid for record in living for uuid in record.gpu_uuids)
+
+    def known(self) -> list[str]:
+        """The attempts that are here."""
+        return [*self._attempts][:ATTEMPTS_PER_NODE_MAX]
 
     def stages(self) -> list[tuple[Path, Stage]]:
         """The folder and stage of every attempt, for whoever counts them; may be asked from another thread."""
@@ -120,7 +117,7 @@ class Registry:
             deadline_ns=deadline_ns,
         )
         record.save(folder)
-        attempt = Attempt(folder, record, self._means)
+        attempt = Attempt(folder, record, self._means, item.order)
         self._attempts[attempt.attempt_id] = attempt
         attempt.log.info("attempt accepted", gpus=len(item.gpu_uuids), cpu_milli=item.cpu_milli)
         return attempt

@@ -11,6 +11,7 @@ from market.states import Reason
 from provider_agent.attempts.attempt import Attempt
 from provider_agent.attempts.environment import command_environment
 from provider_agent.attempts.folders import remove_tree
+from provider_agent.attempts.metering import Meter
 from provider_agent.attempts.record import ARCHIVE, Result, Stage
 from provider_agent.attempts.threads import in_thread
 from provider_agent.attempts.workdir import unpack
@@ -75,6 +76,9 @@ def withdraw(attempt: Attempt) -> None:
 
 
 async def _fetch_order(attempt: Attempt) -> AttemptOrder:
+    """As it came with the poll; an agent that was killed since, or one whose job has secrets, asks for it."""
+    if attempt.order is not None:
+        return attempt.order
     try:
         return await _persist(attempt, lambda: attempt.means.conversation.order(attempt.attempt_id))
     except Refused as error:
@@ -101,7 +105,7 @@ async def _fetch_workdir(attempt: Attempt, order: AttemptOrder) -> None:
 
 async def _write_order(attempt: Attempt, order: AttemptOrder) -> None:
     record = attempt.record
-    devices = await in_thread(_devices, attempt)
+    devices = await in_thread(_devices, attempt) if record.gpu_uuids else ()
     request = Request(
         attempt_id=record.attempt_id,
         argv=("bash", "-c", order.run),
@@ -124,7 +128,8 @@ async def _write_order(attempt: Attempt, order: AttemptOrder) -> None:
     # From here to the stage nothing else runs, so a renewal is either in the record or reaches the file.
     try:
         orders.write_order(attempt.folder, minder_order, attempt.deadline_ns)
-        attempt.update(stage=Stage.LAUNCHING, boot_id=layout.boot_id())
+        Meter(attempt).begin()
+        attempt.update(stage=Stage.LAUNCHING, boot_id=layout.boot_id(), durable=True)
     except OSError:
         await in_thread(attempt.means.sandbox.clean_up, minder_order)
         raise

@@ -1,6 +1,6 @@
 """Owns what an agent does with attempts through their folders alone: any agent can be killed and the next one adopts.
 
-Everything here is quick and blocking; `launch` takes 25 ms and `kill` waits for the end of the tree.
+Everything here is quick and blocking; `kill` waits for the end of the tree.
 """
 
 import fcntl

@@ -25,7 +25,10 @@ LOCK_STARTING = 0
 LOCK_ALIVE = 1
 
 FILE_MAX_BYTES = 4 * 1024 * 1024
-ALREADY_STARTED = 3  # exit status of a start that another start came before
+PATH_MAX_BYTES = 4096
+# What a start says, one byte: the minder lives, or a status of the process that should have started it.
+ALIVE = b"+"
+ALREADY_STARTED = 3  # another start came before
 
 
 def boottime_ns() -> int:
@@ -79,8 +82,7 @@ def reserve_outcome(folder: int) -> None:
     """Take the outcome's room on disk before there is one: a disk the job fills must not hide how it ended."""
     descriptor = os.open(OUTCOME_ROOM, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=folder)
     try:
-        os.write(descriptor, b" " * OUTCOME_BYTES)
-        os.fsync(descriptor)
+        os.posix_fallocate(descriptor, 0, OUTCOME_BYTES)
     finally:
         os.close(descriptor)
 

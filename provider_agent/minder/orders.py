@@ -47,12 +47,15 @@ class Stage(_Record):
 class Cgroup(_Record):
     """Which groups the command joins, which folders go when it has ended, and where its counters are read.
 
-    files: cpu_time, memory_peak and out_of_memory, as far as the machine has them.
+    files: cpu_time, memory_peak and out_of_memory, as far as the machine has them. quota: the file that bounds the CPU
+    and what to write into it once the sandbox stands: until then the group has a core, for building it is not the
+    customer's work.
     """
 
     join: tuple[Path, ...] = ()
     folders: tuple[Path, ...] = ()
     files: dict[str, Path] = {}
+    quota: tuple[Path, str] | None = None
 
 
 class Command(_Record):

@@ -1,21 +1,17 @@
 """The minder itself: PID 1 of a PID namespace of its own, it runs one command and kills everything at its end.
 
-Run as `python -I -S process.py ATTEMPT_FOLDER`: no site packages, nothing but the standard library, 20 ms and 9 MB.
+Nothing but the standard library: it is forked by the nursery (`nursery.py`), which has no site packages.
 Whoever kills it ends the whole tree with it: the kernel does that for the first process of a PID namespace.
 """
-# ruff: noqa: PTH100, PTH106, PTH115, PTH120
+# ruff: noqa: PTH106, PTH115
 
 import fcntl
 import json
 import os
 import select
 import signal
-import sys
 import time
 from typing import Any
-
-# -I leaves this folder's package off the path; it goes last, so that nothing in it can stand in for the library.
-sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 from provider_agent import namespaces
 from provider_agent.minder import command, layout, process_tree
@@ -23,14 +19,20 @@ from provider_agent.minder.log_spool import LogSpool
 from provider_agent.minder.readings import Readings, disk_bytes
 
 TICK_NS = 1_000_000_000
+BUILDING_NS = 100_000_000  # so long after its start the sandbox stands, and the customer's share of the CPU holds
 DISK_LOOK_NS = 2_000_000_000  # between two looks at the disk, or longer where a look is slow
 DISK_LOOK_SHARE = 50  # a look may take one part in so many of the time
 KILL_ROUND_MS = 5
 PIPE_TURNS_MAX = 16
+FAILED = 1
 
 
-def main(path: str) -> int:
-    """Start the minder of an attempt folder and return once it lives: 0, or ALREADY_STARTED, or another failure."""
+def start(path: str, tell: int) -> int:
+    """Start the minder of an attempt folder: 0, ALREADY_STARTED or FAILED. Call it in a process that ends with it.
+
+    tell: a pipe that gets ALIVE once the minder lives. It is nobody's child, neither Ray's nor the agent's: its parent
+    ends here.
+    """
     # For a moment this process holds the minder's lock, and a knock (a renewal of the lease) would end it.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -46,16 +48,21 @@ def main(path: str) -> int:
     alive, tell_alive = os.pipe2(os.O_CLOEXEC)
     if os.fork() == 0:
         if os.getpid() != 1:
-            os._exit(1)  # a minder kills all it can reach: outside a namespace of its own that would be the host
+            os._exit(FAILED)  # a minder kills all it can reach: outside a namespace of its own that would be the host
         os.close(alive)
+        os.close(tell)
         fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, layout.LOCK_ALIVE)
-        os.write(tell_alive, b"+")
+        os.write(tell_alive, layout.ALIVE)
         os.close(tell_alive)
         Minder(folder).run()
         os._exit(0)
     os.close(tell_alive)
-    # Its parent ends here, so the minder is nobody's child: neither Ray's nor the agent's.
-    return 0 if os.read(alive, 1) else 1
+    if not os.read(alive, 1):
+        return FAILED
+    # Who is told now may find the minder's lock alone.
+    fcntl.lockf(lock, fcntl.LOCK_UN, 1, layout.LOCK_STARTING)
+    os.write(tell, layout.ALIVE)
+    return 0
 
 
 class Minder:
@@ -69,6 +76,7 @@ class Minder:
         self._cause: str | None = None
         self._grace_until_ns: int | None = None
         self._look_at_disk_ns = 0
+        self._quota_due_ns: int | None = None
         self._deadline_ns = 0
         self._detail = ""
         # /proc may number processes as an outer namespace does; "self" is right in any case.
@@ -114,6 +122,8 @@ class Minder:
             self._cause, self._detail = "not_started", str(error)
             return
         self._readings.begin()
+        if self._command["cgroup"].get("quota"):
+            self._quota_due_ns = time.monotonic_ns() + BUILDING_NS
 
     def _watch(self) -> None:
         """Until the command ends or something ends it: move its log, keep its counters, mind its bounds."""
@@ -130,6 +140,8 @@ class Minder:
             self._reap()
             if self._status is None:
                 self._decide()
+            if self._quota_due_ns is not None and time.monotonic_ns() >= self._quota_due_ns:
+                self._hold_to_quota()
             if time.monotonic_ns() >= tick_ns:
                 tick_ns = time.monotonic_ns() + TICK_NS
                 self._write_usage()
@@ -138,8 +150,7 @@ class Minder:
     def _patience_ms(self, tick_ns: int) -> int:
         """How long nothing needs to be looked at: to the next tick, the deadline or the end of grace."""
         waits = [tick_ns - time.monotonic_ns(), self._deadline_ns - layout.boottime_ns()]
-        if self._grace_until_ns is not None:
-            waits.append(self._grace_until_ns - time.monotonic_ns())
+        waits += [due - time.monotonic_ns() for due in (self._grace_until_ns, self._quota_due_ns) if due is not None]
         return max(0, min(waits) // 1_000_000 + 1)
 
     def _decide(self) -> None:
@@ -158,6 +169,17 @@ class Minder:
                 self._cause = "stopped"
                 self._grace_until_ns = time.monotonic_ns() + _grace_ns(stop)
                 process_tree.terminate(self._self_id, self._command["sandbox_levels"])
+
+    def _hold_to_quota(self) -> None:
+        self._quota_due_ns = None
+        path, quota = self._command["cgroup"]["quota"]
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            os.write(descriptor, quota.encode())
+            os.close(descriptor)
+        except OSError as error:
+            self._detail = f"the CPU's bound could not be set: {error}"
+            self._end_at_once("not_started")
 
     def _mind_resources(self) -> None:
         memory_max = self._command["memory_watch_bytes"]
@@ -263,7 +285,3 @@ def _grace_ns(stop: bytes) -> int:
         return int(json.loads(stop)["grace_ms"]) * 1_000_000
     except (ValueError, KeyError, TypeError):
         return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))

@@ -61,6 +61,7 @@ def reserve(request: Reserve) -> dict[str, Any]:
         group = ray.util.placement_group(
             [request.reservation.resources()], strategy="STRICT_PACK", name=name, lifetime="detached"
         )
+        _groups[name] = group
     # An infeasible group pends for ever without a word: the wait is what notices.
     if not group.wait(timeout_seconds=max(LAST_LOOK_SECONDS, until - time.monotonic())):
         _remove(name, group)
@@ -103,12 +104,19 @@ def health() -> dict[str, Any]:
 
 
 def _launch(group: PlacementGroup, attempt_dir: str) -> bool:
-    (node_id,) = set(ray.util.placement_group_table(group)["bundles_to_node_id"].values())
-    runner = runner_of(node_id)
+    runner = runner_of(_node_of(group))
     try:
         return bool(ray.get(runner.launch.remote(attempt_dir), timeout=LAUNCH_SECONDS_MAX))
     except ray.exceptions.RayTaskError as error:
         raise Refused(Refusal.LAUNCH_FAILED, str(error.cause)) from None
+
+
+def _node_of(group: PlacementGroup) -> str:
+    """Ray is asked only where there is a choice."""
+    if len(_nodes) == 1:
+        return _nodes[0]
+    (node_id,) = set(ray.util.placement_group_table(group)["bundles_to_node_id"].values())
+    return str(node_id)
 
 
 @cache
@@ -132,14 +140,20 @@ def runner_of(node_id: str) -> Any:
 
 
 _holdings = Holdings()
+_groups: dict[str, PlacementGroup] = {}
+"""Those that this process made, by name; an earlier one's are looked up."""
+_nodes: list[str] = []
 
 
 def _remove(name: str, group: PlacementGroup) -> None:
     ray.util.remove_placement_group(group)
+    _groups.pop(name, None)
     _holdings.give_back(name)
 
 
 def _find_group(name: str) -> PlacementGroup | None:
+    if (known := _groups.get(name)) is not None:
+        return known
     try:
         return ray.util.get_placement_group(name)
     except ValueError:
@@ -209,8 +223,9 @@ def main() -> None:
     )
     _holdings.begin(ray.cluster_resources(), Books.model_validate(books()).reserved)
     # The first launch should not wait for the runner's process: have it started now.
-    for node in ray.nodes():
-        runner_of(node["NodeID"])
+    _nodes.extend(node["NodeID"] for node in ray.nodes())
+    for node_id in _nodes:
+        runner_of(node_id)
     arguments.socket.unlink(missing_ok=True)  # of a child that was killed
     asyncio.run(_serve(arguments.socket))
     # ray.shutdown can wait long for a head that is gone; the books live in the head, nothing is lost here.

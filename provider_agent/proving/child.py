@@ -38,6 +38,9 @@ class Turns:
         if kind == "show":
             shown = self._chain.show(bytes.fromhex(turn["secret"]), bytes.fromhex(turn["memory_secret"]))
             return dict(zip(("openings", "memory_openings"), map(_plain, shown), strict=True))
+        if kind == "copy":
+            self._chain = None  # Its memory is wanted for the copies.
+            return {"speeds": self.engine.copies() or {}, "multiprocessors": self.engine.multiprocessors()}
         raise ValueError(f"{kind!r} is no turn")
 
 

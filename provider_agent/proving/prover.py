@@ -23,7 +23,7 @@ class Chain:
     def run(self) -> list[bytes]:
         """The roots of all rounds."""
         challenge, engine = self._challenge, self._engine
-        right = engine.matrix(challenge.matrix_seed, challenge.size)
+        right = engine.factor(engine.matrix(challenge.matrix_seed, challenge.size))
         seed, roots = challenge.first_seed, []
         for number in range(challenge.rounds):
             sums = engine.product(engine.matrix(seed, challenge.size), right)

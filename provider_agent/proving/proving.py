@@ -11,18 +11,18 @@ from pydantic import BaseModel
 
 from market.errors import MarketError
 from market.proof_api import (
-    NodeSpeeds,
     ProofAnswer,
     ProofCommit,
     ProofDraw,
     ProofIssue,
     ProofMemory,
     ProofMemoryDraw,
+    ProofNetwork,
     ProofsAnswer,
     WaitingProof,
 )
-from provider_agent.proving import speeds
 from provider_agent.proving.process import ProofChild, ProofFailed
+from provider_agent.proving.speeds import NodeWide
 
 ASK_SECONDS = 20.0
 LEASE_SECONDS = 0.2
@@ -47,12 +47,13 @@ class Portal(Protocol):
 
 class Proving:
     """leased: the devices that attempts hold now; their proofs are given up at once. pythons: where an engine may be
-    found, the likeliest first. folder: where the disk is measured."""
+    found, the likeliest first. folder: where jobs run, and the disk is measured."""
 
     def __init__(
         self, portal: Portal, leased: Callable[[], frozenset[str]], pythons: Sequence[Path | None], folder: Path
     ) -> None:
-        self._portal, self._leased, self._pythons, self._folder = portal, leased, pythons, folder
+        self._portal, self._leased, self._pythons = portal, leased, pythons
+        self._node_wide = NodeWide(folder)
         self._running: dict[str, asyncio.Task[None]] = {}
         # Processors are shared by everything on this machine; a GPU is not.
         self._processors = asyncio.Semaphore(1)
@@ -136,10 +137,13 @@ class Proving:
             remembered = await child.turn("remember", memory_nonce=draw.memory_nonce)
             memory = await self._portal.proof_turn(ProofMemoryDraw, challenge_id, "memory", ProofMemory(**remembered))
             shown = await child.turn("show", secret=draw.secret, memory_secret=memory.secret)
+            copied = await child.turn("copy")
         finally:
             await child.end()
-        told = NodeSpeeds(disk_write=await asyncio.to_thread(speeds.disk_write, self._folder))
-        answer = ProofAnswer(engine=child.engine, speeds=told, **shown)
+        told = await self._node_wide.measure(partial(self._portal.proof_turn, ProofNetwork, challenge_id, "network"))
+        told = told.model_copy(update=copied["speeds"])
+        counted = copied["multiprocessors"]
+        answer = ProofAnswer(engine=child.engine, multiprocessors=counted, speeds=told, **shown)
         await self._portal.answer_proof(challenge_id, answer)
 
     async def _issue(self, challenge_id: str) -> ProofIssue:

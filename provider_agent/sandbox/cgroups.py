@@ -13,6 +13,8 @@ from provider_agent.sandbox.port import Limits
 
 PARENT = "gridbay"
 CPU_PERIOD_US = 100_000
+BUILDING_CPUS = 1.0
+"""What a group may use at first. With a twentieth of a core alone the walls would take 150 ms to build."""
 FORGOTTEN_SECONDS = 3600.0
 _V1_CONTROLLERS = ("memory", "pids", "cpu", "cpuacct")
 _DELEGATED_LEAF = "agent"  # systemd's DelegateSubgroup= for the unit of an agent
@@ -38,7 +40,7 @@ class CgroupsV1:
             _put(memory / "memory.memsw.limit_in_bytes", limits.memory_bytes)
         _put(own["pids"] / "pids.max", limits.processes_max)
         _put(own["cpu"] / "cpu.cfs_period_us", CPU_PERIOD_US)
-        _put(own["cpu"] / "cpu.cfs_quota_us", _quota(limits))
+        _put(own["cpu"] / "cpu.cfs_quota_us", _quota(max(limits.cpus, BUILDING_CPUS)))
         # cpu and cpuacct may be one tree: each folder is joined and removed once.
         folders = tuple(dict.fromkeys(own.values()))
         files = {
@@ -46,7 +48,12 @@ class CgroupsV1:
             "memory_peak": memory / "memory.max_usage_in_bytes",
             "out_of_memory": memory / "memory.oom_control",
         }
-        return Cgroup(join=tuple(folder / "cgroup.procs" for folder in folders), folders=folders, files=files)
+        return Cgroup(
+            join=tuple(folder / "cgroup.procs" for folder in folders),
+            folders=folders,
+            files=files,
+            quota=(own["cpu"] / "cpu.cfs_quota_us", str(_quota(limits.cpus))),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +76,14 @@ class CgroupsV2:
         _put(own / "memory.swap.max", 0)
         _put(own / "memory.oom.group", 1)
         _put(own / "pids.max", limits.processes_max)
-        _put(own / "cpu.max", f"{_quota(limits)} {CPU_PERIOD_US}")
+        _put(own / "cpu.max", f"{_quota(max(limits.cpus, BUILDING_CPUS))} {CPU_PERIOD_US}")
         files = {
             "cpu_time": own / "cpu.stat",
             "memory_peak": own / "memory.peak",
             "out_of_memory": own / "memory.events",
         }
-        return Cgroup(join=(own / "cgroup.procs",), folders=(own,), files=files)
+        quota = (own / "cpu.max", f"{_quota(limits.cpus)} {CPU_PERIOD_US}")
+        return Cgroup(join=(own / "cgroup.procs",), folders=(own,), files=files, quota=quota)
 
 
 Cgroups = CgroupsV1 | CgroupsV2
@@ -121,8 +129,8 @@ def sweep(groups: Cgroups, *, now: float) -> int:
     return swept
 
 
-def _quota(limits: Limits) -> int:
-    return max(1000, round(limits.cpus * CPU_PERIOD_US))  # the kernel takes no less than 1 ms
+def _quota(cpus: float) -> int:
+    return max(1000, round(cpus * CPU_PERIOD_US))  # the kernel takes no less than 1 ms
 
 
 def _put(path: Path, value: int | str) -> None:

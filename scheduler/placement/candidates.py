@@ -98,4 +98,5 @@ class Candidates:
 
     def _ask(self, shape: Shape, at: Places) -> None:
         suits = passing(self._books, shape.whole, at, ROOM_RULES)
-        shape.asking[suits] = self._books.snapshot.price[suits]
+        price = self._books.snapshot.price[suits]
+        shape.asking[suits] = np.minimum(price, shape.whole.bid) if shape.whole.spot else price

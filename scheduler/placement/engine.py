@@ -1,6 +1,6 @@
 """The choice: each request in turn gets the cheapest offer, of those the one that strands least; why others do not."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from scheduler.placement import gangs
@@ -9,17 +9,21 @@ from scheduler.placement.candidates import UNFIT, Candidates, Shape
 from scheduler.placement.decisions import Choice, Decision, Unplaced
 from scheduler.placement.explain import Explanation, explain
 from scheduler.placement.picking import pick
+from scheduler.placement.queue.holds import Holds
+from scheduler.placement.queue.turns import Turns
+from scheduler.placement.reclaiming import Reclaim, SpotWork, reclaim
 from scheduler.placement.requests import Request, shape_of
 from scheduler.placement.shapes import Packing
 from scheduler.placement.sieve import only_for_now, sieve
-from scheduler.placement.snapshot import Snapshot
+from scheduler.placement.snapshot import Changes, Snapshot
 
 
 class Engine:
     """What is known of a market, kept from one choice to the next so that only what changed costs anything.
 
     What is kept is a matter of speed alone: the same arguments always give the same choice, whatever was chosen before.
-    It grows with the market, not with its history.
+    It grows with the market, not with its history. changes: how the last snapshot differed from the one before it,
+    `followed`; None where the engine began anew with it.
     """
 
     def __init__(self) -> None:
@@ -27,12 +31,15 @@ class Engine:
         self._candidates = Candidates(self._books)
         self._packing: Packing | None = None
         self._drawn: set[int] = set()
+        self.followed: Snapshot = self._books.snapshot
+        self.changes: Changes | None = None
+        self._held: Holds | None = None
 
     def choose(
-        self, snapshot: Snapshot, requests: Sequence[Request], seed: str, recent: Sequence[Request] = ()
+        self, snapshot: Snapshot, requests: Sequence[Request] | Turns, seed: str, recent: Sequence[Request] = ()
     ) -> Choice:
-        """Place requests in their order. recent: what was asked for lately, by which is judged what a placement
-        strands; without it no offer strands more than another."""
+        """Place requests in their order, or in their turns. recent: what was asked for lately, by which is judged what
+        a placement strands; without it no offer strands more than another."""
         self._see(snapshot)
         if not recent:
             self._packing = None
@@ -43,18 +50,33 @@ class Engine:
         unplaced: list[Unplaced] = []
         # What is free only shrinks within a round: a shape that found nothing finds nothing later in it.
         hopeless: dict[object, tuple[Mapping[str, int], bool]] = {}
+        turns = requests if isinstance(requests, Turns) else None
+        holds = self._held = self._holds(turns)
         for request in requests:
             shape = shape_of(request)
-            why = hopeless.get(shape)
+            # For whom places are held there is room that others of the shape have not.
+            why = None if holds is not None and holds.release(request.job_id) else hopeless.get(shape)
             if why is None:
                 placed = self._place(request, shape, seed)
                 if placed:
                     decisions.extend(placed)
+                    if turns is not None:
+                        turns.tell(request, placed=True)
                     continue
                 removed = sieve(self._books, request).removed
                 why = hopeless[shape] = removed, only_for_now(removed)
             unplaced.append(Unplaced(request, *why))
+            if turns is not None and holds is not None:
+                held = self._hold(holds, turns, request) if why[1] else ()
+                turns.tell(request, placed=False, held=held)
         return Choice(decisions, unplaced)
+
+    def reclaim(self, unplaced: Sequence[Unplaced], works: Iterable[SpotWork]) -> list[Reclaim]:
+        """Which spot work is to stop for what the last choice left waiting, beside what it has left free."""
+        if self._held is not None:
+            # Whose it is comes first in turn again.
+            self._held.release_all()
+        return reclaim(self._books, lambda one: self._candidates.shape(shape_of(one), one), unplaced, works)
 
     def explain(self, request: Request) -> Explanation:
         """Why a request finds what it finds in what the last choice has left, and what would let it match."""
@@ -63,7 +85,8 @@ class Engine:
     def _see(self, snapshot: Snapshot) -> None:
         """Follow what changed since the last choice, or begin anew where nodes, offers or devices came or went."""
         books = self._books
-        changes = snapshot.changes_since(books.snapshot)
+        self.followed = books.snapshot
+        changes = self.changes = snapshot.changes_since(books.snapshot)
         if changes is None:
             self._books = Books(snapshot)
             self._candidates = Candidates(self._books)
@@ -79,6 +102,33 @@ class Engine:
                         self._packing.put(node)
             books.snapshot = snapshot
         self._drawn.clear()
+
+    def _holds(self, turns: Turns | None) -> Holds | None:
+        """What is set aside for those that places are held for, before anybody is given anything."""
+        if turns is None:
+            return None
+        holds = Holds(self._books, self._moved, turns.seconds_until_free)
+        for one in turns.holding:
+            shape = self._candidates.shape(shape_of(one.request), one.request)
+            holds.keep(one.request.job_id, shape.whole, one.held, shape.lasting)
+        return holds
+
+    def _hold(self, holds: Holds, turns: Turns, request: Request) -> tuple[str, ...]:
+        """Set aside for a request that found no room: where it was, or where least has to become free."""
+        held = turns.held.get(request.job_id, ())
+        if not held and not turns.holds(request):
+            return ()
+        shape = self._candidates.shape(shape_of(request), request)
+        if held and holds.keep(request.job_id, shape.whole, held, shape.lasting):
+            return held
+        return holds.make(request.job_id, shape.whole, shape.lasting) if turns.holds(request) else ()
+
+    def _moved(self, node: int) -> None:
+        """Something of a node was set aside, or given back."""
+        self._candidates.freed(node)
+        self._drawn.add(node)
+        if self._packing is not None:
+            self._packing.put(node)
 
     def _place(self, request: Request, key: tuple[object, ...], seed: str) -> list[Decision]:
         """Its decision, one for each member of a gang, or none: a gang is placed whole or not at all."""
@@ -113,7 +163,7 @@ class Engine:
         self._candidates.drawn(node)
         self._drawn.add(node)
         host = books.snapshot.nodes[node]
-        price = 0 if host.simulated else facts.price_microusd_per_unit_hour
+        price = 0 if host.simulated else min(facts.price_microusd_per_unit_hour, request.bid)
         return Decision(request, facts, host, gpus, price, member)
 
     @staticmethod

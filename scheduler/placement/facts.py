@@ -4,9 +4,20 @@ from dataclasses import dataclass, fields
 from operator import attrgetter
 
 from market.resources import Unit
+from market.terms_api import SPOT_FLOOR_MILLI
 
 Version = tuple[int, ...]
 """Such as (550, 54, 15): compared number by number. Empty: not known."""
+
+
+def version_of(text: str | None) -> Version:
+    """The numbers that a version begins with; none of what is not one."""
+    numbers: list[int] = []
+    for part in (text or "").split("."):
+        if not part.isdecimal():
+            break
+        numbers.append(int(part))
+    return tuple(numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +27,8 @@ class NodeFacts:
     groups: how many members of a group run on it, for groups that are spread. region: "" where nobody said. tier: how
     far its provider and devices were verified, 0 not at all. reliability_milli: thousandths. labels: what it is called,
     such as "ssd=nvme". taints: what keeps work away that does not tolerate it. drained: takes no new work.
-    quarantined: no work until somebody has looked at it.
+    quarantined: no work until somebody has looked at it. spot_floor_milli: the least that it takes for spot jobs, in
+    thousandths of what its offers ask; None: it takes no spot jobs.
     """
 
     node_id: str
@@ -43,6 +55,7 @@ class NodeFacts:
     taints: frozenset[str] = frozenset()
     drained: bool = False
     quarantined: bool = False
+    spot_floor_milli: int | None = SPOT_FLOOR_MILLI
 
 
 @dataclass(frozen=True, slots=True)

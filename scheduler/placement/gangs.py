@@ -20,7 +20,7 @@ def places(books: Books, packing: Packing | None, shape: Shape, job_id: str, see
     losses = np.zeros(len(suits), dtype=np.int64)
     if packing is not None and shape.need is not None:
         losses = packing.losses(shape.need, suits)
-    price = snapshot.price[suits]
+    price = shape.asking[suits]
     # np.lexsort takes the most important key last, and is stable: the snapshot's order decides what is left.
     order = np.lexsort((books.memory[node], books.cpu[node], books.whole[suits], losses, price, pool))
     _, first = np.unique(node[order], return_index=True)

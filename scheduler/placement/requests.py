@@ -9,6 +9,7 @@ from market.resources import GpuRequest, Unit
 from scheduler.placement.facts import Version
 
 WHOLE_MILLI = 1000
+NO_BID = 1 << 62
 
 
 class Within(StrEnum):
@@ -62,6 +63,7 @@ class Request:
     with jobs of shares_with alone, the organization that accepts it. members: a gang is placed whole or not at all,
     each member with these resources. group, group_max: at most so many members of that group on one node, 0 any
     number. price_tolerance_milli: by how many thousandths an offer may be dearer than the cheapest if it strands less.
+    spot: it may be interrupted, and pays its limit, the bid, where an offer asks more.
     """
 
     job_id: str
@@ -80,6 +82,7 @@ class Request:
     group_max: int = 0
     price_tolerance_milli: int = 0
     terms: Terms = NO_TERMS
+    spot: bool = False
 
     def __post_init__(self) -> None:
         if self.members < 1:
@@ -88,6 +91,14 @@ class Request:
             not 0 < self.gpu_milli < WHOLE_MILLI or not self.shares_with or self.gpu is None or self.gpu.count != 1
         ):
             raise ValueError("a part of a GPU is of one GPU, and shared with an organization that is named")
+        if self.spot and self.price_limit_microusd_per_unit_hour is None:
+            raise ValueError("a spot job bids")
+
+    @property
+    def bid(self) -> int:
+        """What a spot job bids for a unit and hour; more than any bid for work that nothing interrupts."""
+        limit = self.price_limit_microusd_per_unit_hour
+        return limit if self.spot and limit is not None else NO_BID
 
     @property
     def shape(self) -> Self:

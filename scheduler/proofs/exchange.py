@@ -97,6 +97,13 @@ def remember(session: Session, node_id: str, challenge_id: str, request: ProofMe
     return ProofMemoryDraw(secret=_hex(row.memory_secret))
 
 
+def network_key(session: Session, node_id: str, challenge_id: str, now: datetime) -> str:
+    """The storage key of the object that the node times its network with. Raises NotFound, ProofOutOfTurn."""
+    _turn(session, node_id, challenge_id, now, ChallengeState.REMEMBERED, ChallengeState.REMEMBERED)
+    # One object for each node, written over: nothing piles up.
+    return f"probes/{node_id}"
+
+
 def answer(session: Session, node_id: str, challenge_id: str, request: ProofAnswer, now: datetime) -> None:
     """Take what was opened, and have it verified. Raises NotFound, ProofOutOfTurn."""
     row = _turn(session, node_id, challenge_id, now, ChallengeState.REMEMBERED, ChallengeState.ANSWERED)

@@ -1,6 +1,7 @@
 """Planning: which devices are challenged now, and at which barrier. The rows of standings say who is due.
 
-At join, at random while idle, after suspicion, on appeal; an operator's GPUs together, and every owner of one UUID.
+At join, at random while idle, after suspicion or a quarantine, on appeal; an operator's GPUs together, and every owner
+of one UUID.
 """
 
 import secrets
@@ -15,10 +16,11 @@ from sqlalchemy import exists, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
+from infra.statements import among
 from market.ids import new_id
-from scheduler.proofs import rates, sizing, standings
+from scheduler.proofs import doubts, mending, rates, sizing, standings
 from scheduler.proofs.barriers import Contender, groups
-from scheduler.proofs.cards import card_of, contradictions
+from scheduler.proofs.cards import card_of
 from scheduler.proofs.judgement import BARRED, ProofState
 from scheduler.tables import Gpu, Lease, LeaseGpu, Node, NodeState, ProofChallenge, ProofStanding, Provider
 from scheduler.tables.proofs import CPU, OPEN, Cause, ChallengeState
@@ -35,6 +37,8 @@ LIVE_MAX = 64
 MEMORY_EVERY = 4
 """Every so many audits the memory is filled too, and at the first."""
 BATCH_MAX = 200
+BEGUN_MAX = 500
+"""Devices that begin at once: their nodes are locked meanwhile, and placing waits for them."""
 
 # A device that has no standing yet, of a node that is heard.
 _BEGIN = text(
@@ -50,6 +54,8 @@ _BEGIN = text(
         SELECT FROM proof_standings AS known
         WHERE known.node_id = node.id AND known.device = coalesce(gpu.uuid, 'cpu')
     )
+    ORDER BY node.joined_at, node.id
+    LIMIT :most
     ON CONFLICT DO NOTHING
     RETURNING node_id, device
     """
@@ -85,6 +91,7 @@ def plan(session: Session, now: datetime) -> int:
     miss_overdue(session, now)
     _begin_standings(session, now)
     freeze_shared(session, now)
+    mending.challenge(session, now)
     room = LIVE_MAX - (session.scalar(select(func.count()).where(ProofChallenge.state.in_(OPEN))) or 0)
     made = 0
     for contenders, cause in _rounds(session, now):
@@ -95,7 +102,7 @@ def plan(session: Session, now: datetime) -> int:
 
 
 def miss_overdue(session: Session, now: datetime) -> int:
-    """Challenges that were not answered in time; a lease that came in between, or a lost node, is an excuse."""
+    """Challenges that were not answered in time; a lease that came in between, a lost node or a fault is an excuse."""
     rows = session.scalars(
         select(ProofChallenge)
         .where(ProofChallenge.state.in_(OPEN), ProofChallenge.due_at < now)
@@ -105,7 +112,11 @@ def miss_overdue(session: Session, now: datetime) -> int:
     ).all()
     for row in rows:
         row.state, row.judged_at = ChallengeState.MISSED, now
-        row.disturbed = was_leased(session, row, now) or not _heard(session, row.node_id)
+        row.disturbed = (
+            was_leased(session, row, now)
+            or not _heard(session, row.node_id)
+            or mending.is_sick(session, row.node_id, row.device)
+        )
         standing = standings.lock(session, row.node_id, row.device)
         if row.disturbed:
             standing.next_at = now + SETTLE
@@ -157,12 +168,17 @@ def was_leased(session: Session, row: ProofChallenge, until: datetime) -> bool:
 
 
 def _begin_standings(session: Session, now: datetime) -> None:
-    for node_id, device in session.execute(_BEGIN, {"now": now, "settle": SETTLE}).all():
-        gpu = session.scalar(select(Gpu).where(Gpu.node_id == node_id, Gpu.uuid == device))
-        why = gpu and contradictions(gpu.model, gpu.memory_bytes, gpu.compute_capability, gpu.power_limit_milliwatts)
-        if why:
+    begun = session.execute(_BEGIN, {"now": now, "settle": SETTLE, "most": BEGUN_MAX}).all()
+    if not begun:
+        return
+    nodes = {row.node_id for row in begun}
+    rows = session.execute(select(Gpu, Node).join(Node, Node.id == Gpu.node_id).where(among(Gpu.node_id, nodes)))
+    doubted = {(node.id, gpu.uuid): doubts.of_facts(gpu, node) for gpu, node in rows}
+    for node_id, device in begun:
+        if why := doubted.get((node_id, device)):
             log.warning("gpu_contradicts_itself", node_id=node_id, device=device, why=why)
             standings.suspect(session, node_id, device, "; ".join(why), now)
+    for node_id in sorted(nodes):
         standings.follow(session, node_id, leasable_changed=False)
 
 
@@ -200,7 +216,7 @@ def _rounds(session: Session, now: datetime) -> list[tuple[list[_Device], Cause]
 
 
 def _idle(session: Session, now: datetime) -> list[_Device]:
-    """Devices of nodes that are heard, that no lease holds and no challenge is under way for."""
+    """Devices of nodes that are heard, that are well, that no lease holds and no challenge is under way for."""
     held = aliased(Lease)
     live = exists().where(
         ProofChallenge.node_id == ProofStanding.node_id,
@@ -212,7 +228,7 @@ def _idle(session: Session, now: datetime) -> list[_Device]:
         .join(Node, Node.id == ProofStanding.node_id)
         .outerjoin(Gpu, (Gpu.node_id == Node.id) & (Gpu.uuid == ProofStanding.device) & Gpu.present)
         .where(Node.state == NodeState.ONLINE, ~live, ProofStanding.next_at.is_not(None))
-        .where((ProofStanding.device == CPU) | Gpu.id.is_not(None))
+        .where((ProofStanding.device == CPU) | (Gpu.id.is_not(None) & ~mending.SICK))
         .where(
             ~exists().where(held.node_id == Node.id, held.released_at.is_(None)).where(ProofStanding.device == CPU),
             ~exists().where(LeaseGpu.gpu_id == Gpu.id, LeaseGpu.released_at.is_(None)),

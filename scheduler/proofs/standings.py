@@ -16,6 +16,8 @@ from scheduler.waking import PLACE
 
 AUDIT_EVERY = timedelta(hours=25)
 """A device is audited at a random moment in the second half of this, counted from its last audit."""
+DOUBTED_EVERY = timedelta(hours=6)
+"""Where something about it does not fit together."""
 AGAIN_SOON = timedelta(minutes=5)
 APPEAL_EVERY = timedelta(hours=24)
 
@@ -122,6 +124,13 @@ def suspect(session: Session, node_id: str, device: str, why: str, now: datetime
         .where(ProofStanding.state.not_in(BARRED))
         .values(suspicion=why[:500], cause=Cause.SUSPICION, next_at=now)
     )
+
+
+def doubt(row: ProofStanding, why: str, now: datetime) -> None:
+    """Note of a device that has just passed that something about it does not fit: its next audit comes earlier."""
+    row.suspicion = why[:500]
+    if row.cause is Cause.IDLE:
+        row.next_at = now + _random.uniform(0.5, 1) * DOUBTED_EVERY
 
 
 def _standing(row: ProofStanding) -> Standing:

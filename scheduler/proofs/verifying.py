@@ -15,11 +15,11 @@ from market.proof.challenge import MEMORY_PAIRS, OPENED_PAIRS, Challenge, draw
 from market.proof.commitment import Opening
 from market.proof.verification import Answer, Drawn, Fault, verify
 from market.proof_api import ProofAnswer, ShownRow
-from scheduler.proofs import benchmarks, planning, rates, standings
+from scheduler.proofs import benchmarks, doubts, mending, planning, rates, standings
 from scheduler.proofs.bands import UNTIMED, Rate, band_of, memory_seconds_max
 from scheduler.proofs.cards import card_of
 from scheduler.proofs.judgement import Check, Evidence, Outcome, Verdict, judge
-from scheduler.tables import ProofChallenge
+from scheduler.tables import Gpu, ProofChallenge, ProofStanding
 from scheduler.tables.proofs import Cause, ChallengeState
 
 log = structlog.get_logger(__name__)
@@ -118,11 +118,26 @@ def _apply(
     if verdict.outcome is Outcome.PASSED:
         if row.cause is Cause.SHARED_UUID:
             standing.owners_cleared = max(standing.owners_cleared, _owners(session, row))
+        assert row.issued_at is not None
+        mending.release(session, row.node_id, row.device, row.issued_at)
         benchmarks.note(session, row, answer.speeds, now)
+        _doubt(session, row, standing, answer.multiprocessors, now)
     log.info(
         "proof_judged", node_id=row.node_id, device=row.device, outcome=row.outcome, cpu_ms=found.cpu_ms, **row.faults
     )
     return 1
+
+
+def _doubt(
+    session: Session, row: ProofChallenge, standing: ProofStanding, multiprocessors: int | None, now: datetime
+) -> None:
+    gpu = session.scalar(select(Gpu).where(Gpu.node_id == row.node_id, Gpu.uuid == row.device))
+    if gpu is None or row.model is None:
+        return
+    why = doubts.of_device(session, gpu, multiprocessors, now)
+    if why:
+        log.warning("gpu_contradicts_itself", node_id=row.node_id, device=row.device, why=why)
+        standings.doubt(standing, "; ".join(why), now)
 
 
 def _owners(session: Session, row: ProofChallenge) -> int:

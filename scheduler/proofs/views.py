@@ -9,14 +9,14 @@ from sqlalchemy.orm import Session
 
 from scheduler.proofs.judgement import ProofState
 from scheduler.tables import Benchmark, Gpu, Node, ProofChallenge, ProofStanding
-from scheduler.tables.proofs import CPU, ChallengeState
+from scheduler.tables.proofs import CPU, NODE, ChallengeState
 
 DEVICES_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceProof:
-    """A device with its standing, its newest verdict and what it was measured at."""
+    """A device with its standing, its newest verdict, and what it and its node were measured at."""
 
     node_name: str
     model: str | None
@@ -96,7 +96,7 @@ def _devices(
             model,
             standing,
             last.get((standing.node_id, standing.device)),
-            measured.get((standing.node_id, standing.device), []),
+            measured.get((standing.node_id, standing.device), []) + measured.get((standing.node_id, NODE), []),
         )
         for standing, name, model in rows
     ]

@@ -2,65 +2,92 @@
 
 import secrets
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
 import structlog
-from sqlalchemy import select, text, tuple_
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from infra.bulk import insert_rows, write_changes
 from infra.database import Database
 from infra.outbox import publish, wake
+from infra.statements import Statement
 from infra.telemetry import JOBS_LOOKED_AT, JOBS_PLACED, ROUND_SECONDS
 from market.clock import Clock
 from market.failpoints import failpoint
 from market.ids import new_id
 from market.messages import AttemptPlaced
-from market.resources import GpuRequest
 from market.states import AttemptState, JobState, Reason, advance
 from scheduler.placement.decisions import Decision, Unplaced
 from scheduler.placement.engine import Engine
+from scheduler.placement.reclaiming import Reclaim
+from scheduler.placement.record.round import Came, Told
 from scheduler.placement.requests import Request
 from scheduler.placement.sieve import in_words
-from scheduler.rounds import snapshots
+from scheduler.rounds import queueing, records, snapshots
+from scheduler.rounds.asking import COLUMNS, request_of_row
+from scheduler.rounds.queueing import Walk
 from scheduler.tables import Attempt, Job, Node, NodeState
 from scheduler.waking import PLACE, changed
-from scheduler.work import leases
+from scheduler.work import leases, spot
 from scheduler.work.leases import Grant
+from scheduler.work.locked import Work
 
 log = structlog.get_logger(__name__)
 ROUND_LOCK = 0x67726964_706C6163
 """The advisory lock that lets one round run at a time ("gridplac")."""
+_ONE_AT_A_TIME = Statement("SELECT pg_advisory_xact_lock(cast(:key AS bigint))")
 RUN_SECONDS_MAX = 15.0
 RECENT_MAX = 256
 """The newest jobs, by which is judged what the next ones will ask for."""
 
+_RECOVERING = (Reason.RECOVERING_PROVIDER_LOST, Reason.RECOVERING_RETRY, Reason.RECOVERING_SPOT_RECLAIMED)
 _engine = Engine()
 """It keeps what it knows of the market between rounds, for speed alone; the round's lock lets one thread at it."""
 
-Place = tuple[datetime, str]
-"""A place in the queue: created_at and id of a job."""
+
+class _Recent:
+    """The newest requests of before this minute, whatever became of them; ids made later sort later.
+
+    Of before this minute, so that rounds judge by the same for a while: what the engine keeps rests on it.
+    """
+
+    def __init__(self) -> None:
+        self._known: tuple[object, datetime] | None = None
+        self._requests: list[Request] = []
+
+    def of(self, session: Session, now: datetime) -> list[Request]:
+        """Read once a minute."""
+        minute = now.replace(second=0, microsecond=0)
+        if self._known != (session.get_bind(), minute):
+            query = select(*COLUMNS).where(Job.created_at < minute).order_by(Job.id.desc()).limit(RECENT_MAX)
+            self._requests = [request_of_row(row) for row in session.execute(query)]
+            self._known = session.get_bind(), minute
+        return self._requests
+
+
+_recent = _Recent()
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one round did. last: where in the queue it stopped looking, None at the queue's end."""
+    """What one round did."""
 
     looked_at: int
     placed: int
-    last: Place | None
 
 
 @dataclass(slots=True)
 class _Batch:
-    """Rows and messages of the placements of one round."""
+    """Rows and messages of the placements of one round. spot: of spot jobs' attempts."""
 
     attempts: list[dict[str, object]] = field(default_factory=list)
     grants: list[Grant] = field(default_factory=list)
     messages: list[AttemptPlaced] = field(default_factory=list)
+    spot: list[dict[str, object]] = field(default_factory=list)
 
 
 def run(database: Database, clock: Clock, *, limit: int, seconds_max: float = RUN_SECONDS_MAX) -> int:
@@ -68,102 +95,66 @@ def run(database: Database, clock: Clock, *, limit: int, seconds_max: float = RU
 
     A queue too long for one run is left for the next one, which is asked for at once.
     """
-    started, placed, last = time.monotonic(), 0, None
+    started, placed, walk = time.monotonic(), 0, Walk(limit)
     while True:
         with ROUND_SECONDS.time(), database.transaction() as session:
-            outcome = place(session, clock, limit=limit, seed=secrets.token_hex(8), after=last)
+            outcome = place(session, clock, walk, seed=secrets.token_hex(8))
             late = time.monotonic() - started > seconds_max
-            if outcome.last is not None and late:
+            if late and not walk.done:
                 wake(session, PLACE)
             failpoint("scheduler.round.published")
         failpoint("scheduler.round.committed")
         JOBS_LOOKED_AT.inc(outcome.looked_at)
         JOBS_PLACED.inc(outcome.placed)
         placed += outcome.placed
-        last = outcome.last
-        if last is None or late:
+        if late or walk.done:
             return placed
 
 
-def place(session: Session, clock: Clock, *, limit: int, seed: str, after: Place | None = None) -> Round:
-    """One round over at most `limit` funded jobs from that place in the queue on, oldest first."""
-    session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ROUND_LOCK})
+def place(session: Session, clock: Clock, walk: Walk, *, seed: str) -> Round:
+    """One round over the next funded jobs of a walk through the queue."""
+    _ONE_AT_A_TIME.rows(session, {"key": ROUND_LOCK})
     failpoint("scheduler.round.begun")
-    queued = _queued(session, limit, after)
+    queued = walk.page(session)
     if not queued:
-        return Round(0, 0, None)
+        return Round(0, 0)
     jobs = {job.id: job for job in queued}
     snapshot = snapshots.load(session)
     # Not before this: no lease begins before the one that held its GPUs was released.
     now = clock.now()
-    choice = _engine.choose(snapshot, [_request(job) for job in queued], seed, _recent(session, now))
+    requests, recent = [request_of_row(job) for job in queued], _recent.of(session, now)
+    competition = queueing.competition(session, queued, requests, snapshot, now)
+    turns = competition.turns() if competition else None
+    choice = _engine.choose(snapshot, turns or requests, seed, recent)
+    if turns:
+        queueing.note(session, jobs, turns, now)
+    works = spot.live(session, now) if any(one.waits for one in choice.unplaced) else []
+    reclaims = _engine.reclaim(choice.unplaced, works) if works else []
+    told = Told(seed, competition or requests, recent, works)
+    records.write(session, _engine, snapshot, told, Came(choice, reclaims), now)
     failpoint("scheduler.round.decided")
-    placed = _apply(session, jobs, choice.decisions, now)
     _explain(session, jobs, choice.unplaced, len(snapshot.offers))
-    last = queued[-1]
-    return Round(len(queued), placed, (last.created_at, last.id) if len(queued) == limit else None)
+    placed = _apply(session, jobs, choice.decisions, reclaims, now)
+    return Round(len(queued), placed)
 
 
-def _queued(session: Session, limit: int, after: Place | None) -> Sequence[Job]:
-    """Jobs that somebody else is changing just now are passed over: the change wakes another round."""
-    query = select(Job).where(Job.state == JobState.QUEUED, Job.funded_seconds.is_not(None))
-    if after is not None:
-        query = query.where(tuple_(Job.created_at, Job.id) > tuple_(*after))
-    query = query.order_by(Job.created_at, Job.id).limit(limit).with_for_update(skip_locked=True, key_share=True)
-    return session.scalars(query.execution_options(populate_existing=True)).all()
-
-
-def _recent(session: Session, now: datetime) -> list[Request]:
-    """The newest requests of before this minute, whatever became of them; ids made later sort later.
-
-    Of before this minute, so that rounds judge by the same for a while: what the engine keeps rests on it.
-    """
-    columns = (
-        Job.id,
-        Job.unit,
-        Job.gpu_count,
-        Job.gpu_model,
-        Job.gpu_memory_min_bytes,
-        Job.gpu_memory_max_bytes,
-        Job.cpu_milli,
-        Job.memory_bytes,
-        Job.disk_bytes,
-        Job.price_limit_microusd_per_unit_hour,
-        Job.simulated,
-    )
-    before = Job.created_at < now.replace(second=0, microsecond=0)
-    query = select(*columns).where(before).order_by(Job.id.desc()).limit(RECENT_MAX)
-    return [_request(row) for row in session.execute(query)]
-
-
-def _request(job: Any) -> Request:
-    """Of a job, or of a row of those columns."""
-    gpu = None
-    if job.gpu_count:
-        gpu = GpuRequest(
-            count=job.gpu_count,
-            model=job.gpu_model,
-            memory_min_bytes=job.gpu_memory_min_bytes,
-            memory_max_bytes=job.gpu_memory_max_bytes,
-        )
-    return Request(
-        job_id=job.id,
-        unit=job.unit,
-        gpu=gpu,
-        cpu_milli=job.cpu_milli,
-        memory_bytes=job.memory_bytes,
-        disk_bytes=job.disk_bytes,
-        price_limit_microusd_per_unit_hour=job.price_limit_microusd_per_unit_hour,
-        simulated=job.simulated,
-    )
-
-
-def _apply(session: Session, jobs: dict[str, Job], decisions: Sequence[Decision], now: datetime) -> int:
-    """Turn decisions into attempts and leases. Those on a node that has changed since it was loaded are dropped:
-    the change wakes another round."""
-    if not decisions:
+def _apply(
+    session: Session,
+    jobs: dict[str, Job],
+    decisions: Sequence[Decision],
+    reclaims: Sequence[Reclaim],
+    now: datetime,
+) -> int:
+    """Turn decisions into attempts and leases, and have spot work make room. Decisions on a node that has changed
+    since it was loaded are dropped: the change wakes another round."""
+    if not decisions and not reclaims:
         return 0
-    nodes = leases.lock_nodes(session, {decision.node.node_id for decision in decisions})
+    # It rests on nothing that this round has written: that goes with the rest.
+    with session.no_autoflush:
+        works = spot.lock(session, reclaims) if reclaims else {}
+        on = {decision.node.node_id for decision in decisions} | {work.attempt.node_id for work in works.values()}
+        nodes = leases.lock_nodes(session, on)
+        _make_room(session, jobs, reclaims, works, nodes, now)
     sound = [decision for decision in decisions if _still_true(decision, nodes.get(decision.node.node_id))]
     batch = _Batch()
     for decision in sound:
@@ -172,11 +163,30 @@ def _apply(session: Session, jobs: dict[str, Job], decisions: Sequence[Decision]
     write_changes(session)
     insert_rows(session, Attempt, batch.attempts)
     leases.grant(session, nodes, batch.grants, now)
+    spot.begin(session, batch.spot)
     failpoint("scheduler.round.granted")
     publish(session, *batch.messages)
     if len(sound) < len(decisions):
         log.info("placements_dropped", count=len(decisions) - len(sound))
     return len(sound)
+
+
+def _make_room(
+    session: Session,
+    jobs: dict[str, Job],
+    reclaims: Sequence[Reclaim],
+    works: dict[str, Work],
+    nodes: dict[str, Node],
+    now: datetime,
+) -> None:
+    """Tell spot work to stop, and those that it makes room for that it does."""
+    done = spot.interrupt(session, reclaims, works, now)
+    leases.desired_changed(session, [nodes[node_id] for node_id in sorted({one.work.node_id for one in done})])
+    for job_id, pieces in Counter(one.request.job_id for one in done).items():
+        jobs[job_id].detail = f"{pieces} spot {'job makes' if pieces == 1 else 'jobs make'} room for it"
+        changed(session, jobs[job_id])
+    if done:
+        log.info("spot_reclaimed", attempts=len(done))
 
 
 def _still_true(decision: Decision, node: Node | None) -> bool:
@@ -191,6 +201,10 @@ def _add(batch: _Batch, job: Job, decision: Decision, now: datetime) -> None:
     job.attempts_placed += 1
     job.funded_seconds = None
     node, price = decision.node, decision.price_microusd_per_unit_hour
+    if decision.request.spot:
+        bid, asked = decision.request.bid, decision.offer.price_microusd_per_unit_hour
+        amounts = {"bid_microusd_per_unit_hour": bid, "asked_microusd_per_unit_hour": asked}
+        batch.spot.append({"attempt_id": attempt_id, "job_id": job.id, **amounts})
     batch.attempts.append(
         {
             "id": attempt_id,
@@ -245,7 +259,7 @@ def _explain(session: Session, jobs: dict[str, Job], unplaced: Sequence[Unplaced
     """Write down why a job waits. The figures change all the time, so they are written only with a new reason."""
     for item in unplaced:
         job = jobs[item.request.job_id]
-        if job.reason in (Reason.RECOVERING_PROVIDER_LOST, Reason.RECOVERING_RETRY):
+        if job.reason in _RECOVERING:
             continue
         reason = Reason.QUEUED_FOR_CAPACITY if item.waits else Reason.NO_OFFER
         if job.reason is not reason or not job.detail:

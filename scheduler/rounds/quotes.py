@@ -17,6 +17,7 @@ from scheduler.placement.rules import STANDING_RULES
 from scheduler.placement.sieve import price_in_words, sieve
 from scheduler.placement.snapshot import Snapshot
 from scheduler.rounds import snapshots
+from scheduler.rounds.asking import request_of_spec
 from scheduler.supply.offers import OfferRecord, cheapest_first
 
 BEST_MAX = 10
@@ -72,23 +73,8 @@ def limits(session: Session, specs: Sequence[JobSpec]) -> list[Limit | NoOffer]:
     return [_limit(books, spec) for spec in specs]
 
 
-def request_of(spec: JobSpec, price_limit_microusd_per_unit_hour: int | None) -> Request:
-    """What placement needs to know of a specification."""
-    resources = spec.resources
-    return Request(
-        job_id="",
-        unit=Unit.GPU if resources.gpu else Unit.CPU,
-        gpu=resources.gpu,
-        cpu_milli=resources.cpu,
-        memory_bytes=resources.memory,
-        disk_bytes=resources.disk,
-        price_limit_microusd_per_unit_hour=price_limit_microusd_per_unit_hour,
-        simulated=resources.simulated,
-    )
-
-
 def _plan(books: Books, spec: JobSpec) -> Plan | NoOffer:
-    request = request_of(spec, spec.budget.max_price)
+    request = request_of_spec(spec, spec.budget.max_price)
     positions = np.flatnonzero(sieve(books, request, STANDING_RULES).suits)
     explanation = str(explain(books, request, STANDING_RULES)) if len(positions) == 0 else ""
     if spec.budget.max_price is not None:
@@ -115,7 +101,7 @@ def _plan(books: Books, spec: JobSpec) -> Plan | NoOffer:
 
 
 def _limit(books: Books, spec: JobSpec) -> Limit | NoOffer:
-    request = request_of(spec, spec.budget.max_price)
+    request = request_of_spec(spec, spec.budget.max_price)
     unit = request.unit or Unit.CPU
     if spec.budget.max_price is not None:
         return Limit(unit, spec.quantity_milli, spec.budget.max_price)
@@ -138,4 +124,4 @@ def _expected(books: Books, request: Request, matching: int) -> int | None:
         return None
     free = sieve(books, request).suits
     suits = free if free.any() else sieve(books, request, STANDING_RULES).suits
-    return int(books.snapshot.price[suits].min())
+    return min(int(books.snapshot.price[suits].min()), request.bid)

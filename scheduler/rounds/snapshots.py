@@ -1,93 +1,93 @@
 """Loading the market's rows into the snapshot that placement, search and quotes judge by."""
 
-from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
 
-from sqlalchemy import Integer, cast, exists, or_, select
 from sqlalchemy.orm import Session
 
+from infra.statements import Statement
 from market.resources import Unit
-from scheduler.placement.facts import NodeFacts, OfferFacts
+from scheduler.placement.facts import NodeFacts, OfferFacts, version_of
 from scheduler.placement.snapshot import Snapshot
 from scheduler.proofs.judgement import BARRED
-from scheduler.tables import Gpu, LeaseGpu, Node, NodeState, Offer, Pool, ProofStanding
+from scheduler.rounds import terms
+
+_NODES = Statement(
+    """
+    SELECT id AS node_id, provider_id, name, state = 'online' AS online, pool = 'ready' AS pool_ready, simulated,
+        cpu_total_milli, cpu_free_milli, memory_total_bytes, memory_free_bytes, disk_total_bytes, disk_free_bytes,
+        revision, quarantined OR barred AS quarantined, cast(verified AS integer) AS tier,
+        driver_version AS driver, cuda_version AS cuda
+    FROM nodes WHERE state <> 'gone' ORDER BY id
+    """
+)
+_OFFERS = Statement(
+    """
+    SELECT id AS offer_id, node_id, unit, model, price_microusd_per_unit_hour
+    FROM offers WHERE ended_at IS NULL ORDER BY id
+    """
+)
+# By node and model: how many GPUs are present, the least that one of them is, and which may be leased and are not.
+_GPUS = Statement(
+    """
+    SELECT gpu.node_id, gpu.model, count(*) AS gpu_count, min(gpu.memory_bytes) AS memory_bytes,
+        min(gpu.compute_capability) AS compute_capability, min(coalesce(gpu.nvlinks, 0)) > 0 AS nvlink,
+        array_agg(gpu.id ORDER BY gpu.index, gpu.id) FILTER (WHERE NOT gpu.quarantined AND NOT EXISTS (
+            SELECT FROM lease_gpus AS held WHERE held.gpu_id = gpu.id AND held.released_at IS NULL
+        ) AND NOT EXISTS (
+            SELECT FROM proof_standings AS proof
+            WHERE proof.node_id = gpu.node_id AND proof.device = gpu.uuid AND proof.state = ANY(cast(:barred AS text[]))
+        )) AS free_gpus
+    FROM gpus AS gpu WHERE gpu.present
+    GROUP BY gpu.node_id, gpu.model
+    """
+)
 
 
 def load(session: Session) -> Snapshot:
     """Every standing offer on a node that is not gone. Nothing is locked: a decision is checked when it is applied."""
-    nodes = _nodes(session)
-    return Snapshot(nodes, _offers(session, {node.node_id: node for node in nodes}))
+    said = terms.said(session)
+    nodes = [_node(row, said.of_nodes.get(row.node_id, {})) for row in _NODES.rows(session, {})]
+    return Snapshot(nodes, _offers(session, {node.node_id: node for node in nodes}, said.of_offers))
 
 
-def _nodes(session: Session) -> list[NodeFacts]:
-    rows = session.execute(
-        select(
-            Node.id.label("node_id"),
-            Node.provider_id,
-            Node.name,
-            (Node.state == NodeState.ONLINE).label("online"),
-            (Node.pool == Pool.READY).label("pool_ready"),
-            Node.simulated,
-            Node.cpu_total_milli,
-            Node.cpu_free_milli,
-            Node.memory_total_bytes,
-            Node.memory_free_bytes,
-            Node.disk_total_bytes,
-            Node.disk_free_bytes,
-            Node.revision,
-            or_(Node.quarantined, Node.barred).label("quarantined"),
-            cast(Node.verified, Integer).label("tier"),
+def _node(row: Any, said: Mapping[str, Any]) -> NodeFacts:
+    facts = row._asdict()
+    facts["driver"], facts["cuda"] = version_of(row.driver), version_of(row.cuda)
+    return NodeFacts(**facts, **said)
+
+
+def _offers(
+    session: Session, nodes: Mapping[str, NodeFacts], said: Mapping[str, Mapping[str, Any]]
+) -> list[OfferFacts]:
+    cards = {(row.node_id, row.model): row for row in _GPUS.rows(session, {"barred": list(BARRED)})}
+    return [
+        OfferFacts(
+            row.offer_id,
+            row.node_id,
+            Unit(row.unit),
+            row.model,
+            price_microusd_per_unit_hour=row.price_microusd_per_unit_hour,
+            **(_card(cards.get((row.node_id, row.model))) if row.unit == Unit.GPU else _cpus(nodes[row.node_id])),
+            **said.get(row.node_id, {}),
         )
-        .where(Node.state != NodeState.GONE)
-        .order_by(Node.id)
-    )
-    return [NodeFacts(**row._mapping) for row in rows]
+        for row in _OFFERS.rows(session, {})
+        if row.node_id in nodes
+    ]
 
 
-def _offers(session: Session, nodes: dict[str, NodeFacts]) -> list[OfferFacts]:
-    present, free, memory = _gpus(session)
-    rows = session.execute(
-        select(Offer.id, Offer.node_id, Offer.unit, Offer.model, Offer.price_microusd_per_unit_hour)
-        .where(Offer.ended_at.is_(None))
-        .order_by(Offer.id)
-    )
-    offers: list[OfferFacts] = []
-    for offer_id, node_id, unit, model, price in rows:
-        if node_id not in nodes:
-            continue
-        key = (node_id, model)
-        if unit is Unit.GPU:
-            facts = OfferFacts(
-                offer_id, node_id, unit, model, memory[key], present[key], tuple(free.get(key, ())), price
-            )
-        else:
-            facts = OfferFacts(offer_id, node_id, unit, model, nodes[node_id].memory_total_bytes, 0, (), price)
-        offers.append(facts)
-    return offers
+def _card(row: Any) -> dict[str, Any]:
+    """The GPUs of one model on one node; None: none of them is present."""
+    if row is None:
+        return {"memory_bytes": 0, "gpu_count": 0, "free_gpus": ()}
+    return {
+        "memory_bytes": row.memory_bytes,
+        "gpu_count": row.gpu_count,
+        "free_gpus": tuple(row.free_gpus or ()),
+        "compute_capability": version_of(row.compute_capability),
+        "nvlink": row.nvlink,
+    }
 
 
-def _gpus(
-    session: Session,
-) -> tuple[dict[tuple[str, str], int], dict[tuple[str, str], list[int]], dict[tuple[str, str], int]]:
-    """By node and model: how many GPUs are present, which of them may be leased and are not, and the least memory."""
-    barred = exists().where(
-        ProofStanding.node_id == Gpu.node_id, ProofStanding.device == Gpu.uuid, ProofStanding.state.in_(BARRED)
-    )
-    held = select(LeaseGpu.gpu_id).where(LeaseGpu.released_at.is_(None)).distinct().subquery()
-    rows = session.execute(
-        select(
-            Gpu.id, Gpu.node_id, Gpu.model, Gpu.memory_bytes, or_(held.c.gpu_id.is_not(None), Gpu.quarantined, barred)
-        )
-        .outerjoin(held, held.c.gpu_id == Gpu.id)
-        .where(Gpu.present)
-        .order_by(Gpu.node_id, Gpu.index, Gpu.id)
-    )
-    present: dict[tuple[str, str], int] = defaultdict(int)
-    free: dict[tuple[str, str], list[int]] = defaultdict(list)
-    memory: dict[tuple[str, str], int] = defaultdict(int)
-    for gpu_id, node_id, model, memory_bytes, unavailable in rows:
-        key = (node_id, model)
-        present[key] += 1
-        memory[key] = min(memory[key] or memory_bytes, memory_bytes)
-        if not unavailable:
-            free[key].append(gpu_id)
-    return present, free, memory
+def _cpus(node: NodeFacts) -> dict[str, Any]:
+    return {"memory_bytes": node.memory_total_bytes, "gpu_count": 0, "free_gpus": ()}

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from infra.outbox import wake
 from market.agent_api import HealthReport
 from market.errors import NotFound
-from market.health import ADVICE, Condition, HealthCode
+from market.health import ADVICE, AWAITS_PROOF, PROOF_DUE, Condition, HealthCode
 from market.health import GpuMinute as ToldMinute
 from scheduler.tables import Gpu, GpuMinute, Node, NodeCondition
 from scheduler.waking import PLACE
@@ -68,17 +68,19 @@ def take(session: Session, node_id: str, report: HealthReport, now: datetime) ->
 
 
 def quarantine(session: Session, node: Node, now: datetime) -> bool:
-    """Bring the marks of a locked node and its GPUs in line with what stands; whether one of them changed."""
+    """Bring the marks of a locked node and its GPUs in line with what stands; whether less, or more, may be leased.
+
+    A node is back at once: no computation proves a disk or a clock. A GPU is back once it has proven itself.
+    """
     against = {row.gpu_uuid for row in _open(session, [node.id]) if ADVICE[row.code].quarantines}
     changed = node.quarantined != (_NODE in against)
     node.quarantined = _NODE in against
     for gpu in session.scalars(select(Gpu).where(Gpu.node_id == node.id)):
-        held = gpu.uuid in against
-        if gpu.quarantined == held:
-            continue
-        changed = True
-        gpu.quarantined = held
-        if not held:
+        if gpu.uuid in against:
+            changed |= not gpu.quarantined
+            gpu.quarantined, gpu.mended_at = True, None
+        elif gpu.quarantined and gpu.mended_at is None:
+            # Its agent's word put it in; only a proof takes it out (scheduler/proofs/mending.py).
             gpu.mended_at = now
     return changed
 
@@ -169,7 +171,37 @@ def _standing(session: Session, node_ids: Sequence[str] | None, limit: int) -> l
     if node_ids is not None:
         query = query.where(NodeCondition.node_id.in_(node_ids))
     found = [_view(row, name, provider_id) for row, name, provider_id in session.execute(query)]
+    found += _to_be_proven(session, node_ids, limit - len(found))
     return sorted(found, key=lambda condition: not condition.quarantines)
+
+
+def _to_be_proven(session: Session, node_ids: Sequence[str] | None, limit: int) -> list[StandingCondition]:
+    query = (
+        select(Gpu, Node.name, Node.provider_id)
+        .join(Node, Node.id == Gpu.node_id)
+        .where(Gpu.quarantined, Gpu.present, Gpu.mended_at.is_not(None))
+        .order_by(Gpu.mended_at, Gpu.id)
+        .limit(limit)
+    )
+    if node_ids is not None:
+        query = query.where(Gpu.node_id.in_(node_ids))
+    return [_unproven(gpu, name, provider_id) for gpu, name, provider_id in session.execute(query)]
+
+
+def _unproven(gpu: Gpu, node_name: str, provider_id: str) -> StandingCondition:
+    assert gpu.mended_at is not None
+    return StandingCondition(
+        node_id=gpu.node_id,
+        node_name=node_name,
+        provider_id=provider_id,
+        gpu_uuid=gpu.uuid,
+        code=AWAITS_PROOF,
+        quarantines=PROOF_DUE.quarantines,
+        reason=PROOF_DUE.reason,
+        remedy=PROOF_DUE.remedy,
+        detail="",
+        began_at=gpu.mended_at,
+    )
 
 
 def _view(row: NodeCondition, name: str, provider_id: str) -> StandingCondition:

@@ -1,4 +1,4 @@
-"""Supply over time: the intervals in which nodes were heard and offered something, for utilization.
+"""Supply over time: the intervals in which something of a node could be leased, or was, for utilization.
 
 The rows are followed, not told of: a task compares what is offered with the open intervals every few seconds, so that
 no path that changes a node, an offer or a GPU has to remember to.
@@ -14,12 +14,28 @@ from scheduler.tables import SupplyInterval, SweepPulse
 PAUSE_MAX = timedelta(hours=1)
 """Nobody followed for longer than this: the market was off, and what was open ended when it was last followed."""
 
+# What is in quarantine or barred could not have been leased; what of it is leased runs on, and counts until it ends.
 _OFFERED = """
     SELECT offers.node_id, offers.unit, offers.model, nodes.provider_id, nodes.simulated,
-        CASE WHEN offers.unit = 'cpu' THEN nodes.cpu_total_milli ELSE 1000 * count(gpus.id) END AS quantity_milli
+        CASE
+            WHEN offers.unit = 'gpu' THEN 1000 * count(gpus.id)
+            WHEN NOT (nodes.quarantined OR nodes.barred) THEN nodes.cpu_total_milli
+            ELSE (
+                SELECT coalesce(sum(leases.quantity_milli), 0)::bigint FROM leases
+                WHERE leases.node_id = nodes.id AND leases.unit = 'cpu' AND leases.released_at IS NULL
+            )
+        END AS quantity_milli
     FROM offers
     JOIN nodes ON nodes.id = offers.node_id AND nodes.state = 'online'
     LEFT JOIN gpus ON offers.unit = 'gpu' AND gpus.node_id = nodes.id AND gpus.model = offers.model AND gpus.present
+        AND (
+            NOT (nodes.quarantined OR nodes.barred OR gpus.quarantined OR EXISTS (
+                SELECT FROM proof_standings AS standing
+                WHERE standing.node_id = nodes.id AND standing.device = gpus.uuid
+                    AND standing.state IN ('frozen', 'banned')
+            ))
+            OR EXISTS (SELECT FROM lease_gpus WHERE lease_gpus.gpu_id = gpus.id AND lease_gpus.released_at IS NULL)
+        )
     WHERE offers.ended_at IS NULL
     GROUP BY offers.node_id, offers.unit, offers.model, nodes.id
 """

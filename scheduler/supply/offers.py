@@ -1,8 +1,9 @@
 """Offers: what nodes ask; searching them, and changing a price without touching a lease that runs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import StrEnum
 
 import numpy as np
 from sqlalchemy import select
@@ -12,6 +13,7 @@ from sqlalchemy.orm import Session
 from infra.outbox import wake
 from market.errors import InvalidInput, NotFound
 from market.ids import new_id
+from market.measured import Measure, rate_in_words
 from market.money import PRICE_MAX_MICROUSD
 from market.resources import GpuRequest, Unit
 from scheduler.placement.books import Books
@@ -28,18 +30,30 @@ from scheduler.waking import PLACE
 DEFAULT_PRICE_MICROUSD = {Unit.GPU: 400_000, Unit.CPU: 20_000}
 """What a node asks whose provider did not say: 0.40 USDC for a GPU-hour, 0.02 for a CPU-hour."""
 SEARCH_MAX = 200
+EXA_OPERATIONS = 10**18
 LISTED_RULES = tuple(rule for rule in RULES if rule.standing or rule.name == "online")
 
 
 @dataclass(frozen=True, slots=True)
 class OfferFilters:
-    """None leaves open. price in micro-USDC for one unit and hour. verified: every device has proven itself."""
+    """None leaves open. price in micro-USDC for one unit and hour. verified: every device has proven itself.
+
+    at_least: what was measured is that much a second, or more; what was never measured is not.
+    """
 
     unit: Unit | None = None
     gpu: GpuRequest | None = None
     price_max_microusd: int | None = None
     simulated: bool | None = None
     verified: bool = False
+    at_least: Mapping[Measure, int] = field(default_factory=dict)
+
+
+class OfferOrder(StrEnum):
+    """price: of one unit and hour. work: of what it computes at its measured rate; unmeasured ones come last."""
+
+    PRICE = "price"
+    WORK = "work"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +76,12 @@ class OfferRecord:
     verified: bool
     measured: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def work_price_microusd(self) -> int | None:
+        """Of 10¹⁸ operations at the matrix rate, rounded up; None where no rate was measured."""
+        rate = self.measured.get(Measure.MATRIX.kind)
+        return -(-self.price_microusd_per_unit_hour * EXA_OPERATIONS // (3600 * rate)) if rate else None
+
 
 @dataclass(frozen=True, slots=True)
 class OfferSurvey:
@@ -72,13 +92,17 @@ class OfferSurvey:
     explanation: str
 
 
-def search(session: Session, filters: OfferFilters, limit: int = SEARCH_MAX) -> list[OfferRecord]:
+def search(
+    session: Session, filters: OfferFilters, limit: int = SEARCH_MAX, order: OfferOrder = OfferOrder.PRICE
+) -> list[OfferRecord]:
     """The offers of nodes that are heard now, cheapest first, free or not."""
-    return survey(session, filters, limit).offers
+    return survey(session, filters, limit, order).offers
 
 
-def survey(session: Session, filters: OfferFilters, limit: int = SEARCH_MAX) -> OfferSurvey:
-    """A search that also says what the rules removed."""
+def survey(
+    session: Session, filters: OfferFilters, limit: int = SEARCH_MAX, order: OfferOrder = OfferOrder.PRICE
+) -> OfferSurvey:
+    """A search that also says what the rules removed, and how many were measured too slow or not at all."""
     books = Books(snapshots.load(session))
     wanted = Request(
         job_id="",
@@ -92,11 +116,42 @@ def survey(session: Session, filters: OfferFilters, limit: int = SEARCH_MAX) -> 
         terms=Terms(tier_min=int(filters.verified)),
     )
     found = sieve(books, wanted, LISTED_RULES)
-    records = cheapest_first(books, np.flatnonzero(found.suits).tolist(), min(limit, SEARCH_MAX))
-    measured = benchmarks.of_offers(session, [(offer.node_id, offer.model) for offer in records])
-    records = [replace(offer, measured=measured.get((offer.node_id, offer.model), {})) for offer in records]
-    told = in_words(found.removed, len(books.snapshot.offers))
-    return OfferSurvey(records, dict(found.removed), told if records else str(explain(books, wanted, LISTED_RULES)))
+    suiting = cheapest_first(books, np.flatnonzero(found.suits).tolist(), len(books.snapshot.offers))
+    limit = min(limit, SEARCH_MAX)
+    if not filters.at_least and order is OfferOrder.PRICE:
+        suiting = suiting[:limit]
+    measured = benchmarks.of_offers(session, [(offer.node_id, offer.model) for offer in suiting])
+    known = [replace(offer, measured=measured[offer.node_id, offer.model]) for offer in suiting]
+    records = [offer for offer in known if _fast_enough(offer, filters.at_least)]
+    if order is OfferOrder.WORK:
+        records.sort(key=_dearest_work_last)
+    removed, told = dict(found.removed), in_words(found.removed, len(books.snapshot.offers))
+    if len(records) < len(known):
+        removed["measured"] = len(known) - len(records)
+        told = _of_speed(known, records, filters.at_least)
+    elif not records:
+        told = str(explain(books, wanted, LISTED_RULES))
+    return OfferSurvey(records[:limit], removed, told)
+
+
+def _fast_enough(offer: OfferRecord, at_least: Mapping[Measure, int]) -> bool:
+    return all(offer.measured.get(measure.kind, 0) >= value for measure, value in at_least.items())
+
+
+def _dearest_work_last(offer: OfferRecord) -> tuple[bool, int]:
+    price = offer.work_price_microusd
+    return price is None, price or 0
+
+
+def _of_speed(known: Sequence[OfferRecord], left: Sequence[OfferRecord], at_least: Mapping[Measure, int]) -> str:
+    """How many were too slow, and the best that was measured of each kind that was asked for."""
+    best = {measure: max(offer.measured.get(measure.kind, 0) for offer in known) for measure in at_least}
+    figures = [
+        f"{measure} at {rate_in_words(measure, value)}" if value else f"{measure} of none yet"
+        for measure, value in best.items()
+    ]
+    count = len(known) - len(left)
+    return f"{count} of {len(known)} that match otherwise were measured slower, or not; at best: {', '.join(figures)}"
 
 
 def cheapest_first(books: Books, positions: Iterable[int], limit: int) -> list[OfferRecord]:

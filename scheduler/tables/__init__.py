@@ -7,7 +7,11 @@ from scheduler.tables.leases import Lease, LeaseGpu
 from scheduler.tables.nodes import Gpu, Node, NodeState, Pool, PortalPulse, Provider, SweepPulse
 from scheduler.tables.offers import Offer
 from scheduler.tables.proofs import Benchmark, CardRate, ProofChallenge, ProofStanding
+from scheduler.tables.queue import OrganizationShare, QueueMark
+from scheduler.tables.rounds import PlacementRound
+from scheduler.tables.spot import SpotAttempt
 from scheduler.tables.supply import SupplyInterval
+from scheduler.tables.terms import NodeRecord, NodeTerms
 
 __all__ = [
     "LIVE",
@@ -22,14 +26,20 @@ __all__ = [
     "LogSegment",
     "Node",
     "NodeCondition",
+    "NodeRecord",
     "NodeState",
+    "NodeTerms",
     "Offer",
+    "OrganizationShare",
     "OutputFile",
+    "PlacementRound",
     "Pool",
     "PortalPulse",
     "ProofChallenge",
     "ProofStanding",
     "Provider",
+    "QueueMark",
+    "SpotAttempt",
     "SupplyInterval",
     "SweepPulse",
     "Workdir",

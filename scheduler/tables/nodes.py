@@ -93,7 +93,8 @@ class Gpu(Base):
     """One device of a node. A UUID is the agent's claim, so it names a device only together with its node.
 
     present: still in the node's inventory; one that fell off keeps its row, because leases point to it.
-    quarantined: its agent says that something is wrong with it; mended_at: when it last was and no longer is.
+    quarantined: its agent says that something is wrong with it, or no longer says so (mended_at: since when) and it has
+    not proven itself since.
     """
 
     __tablename__ = "gpus"

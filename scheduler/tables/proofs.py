@@ -14,6 +14,8 @@ from scheduler.tables.columns import word
 
 CPU = "cpu"
 """The device of a node without GPUs."""
+NODE = "node"
+"""What is measured of the whole node, not of a device."""
 
 
 class Cause(StrEnum):
@@ -22,6 +24,7 @@ class Cause(StrEnum):
     JOIN = "join"
     IDLE = "idle"
     SUSPICION = "suspicion"
+    MENDED = "mended"
     SHARED_UUID = "shared_uuid"
     APPEAL = "appeal"
 
@@ -141,7 +144,10 @@ class CardRate(Base):
 
 
 class Benchmark(Base):
-    """The newest figure of a kind for a device. by_market: measured by the portal's clock, not the agent's word."""
+    """The newest figure of a kind (market.measured) for a device, or for its whole node (NODE).
+
+    by_market: measured by the portal's clock, not the agent's word.
+    """
 
     __tablename__ = "benchmarks"
 

@@ -11,7 +11,10 @@ from scheduler.tables.columns import UNIT
 
 
 class SupplyInterval(Base):
-    """From from_at to until_at (None: still) that node was heard and offered that many units of that model."""
+    """From from_at to until_at (None: still) that node was heard and offered that many units of that model.
+
+    What was in quarantine, frozen or banned is left out, but for what was leased of it.
+    """
 
     __tablename__ = "supply_intervals"
     __table_args__ = (

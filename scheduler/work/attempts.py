@@ -13,6 +13,7 @@ from scheduler.waking import changed
 from scheduler.work.endings import Endings, is_spent
 from scheduler.work.locked import Work, lock_attempts
 from scheduler.work.retries import attempt_state, believed
+from scheduler.work.stops import is_asked
 
 log = structlog.get_logger(__name__)
 
@@ -79,5 +80,6 @@ def _started(session: Session, job: Job, attempt: Attempt, now: datetime) -> Non
     job.started_at = job.started_at or now
     if job.state is JobState.PLACED:
         job.state = advance(job.state, JobState.RUNNING)
-        job.reason, job.detail = Reason.RUNNING, ""
+        if not is_asked(attempt, now):
+            job.reason, job.detail = Reason.RUNNING, ""
     changed(session, job)

@@ -5,21 +5,27 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, and_, func, select
-from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session
 
+from infra.statements import Statement
 from market.agent_api import Action, DesiredAttempt
 from market.clock import milliseconds_between
-from scheduler.tables import LIVE, Attempt, Gpu, Lease, LeaseGpu, Node
 
-# The devices of a lease, in the node's order.
-_GPU_UUIDS = (
-    select(func.array_agg(aggregate_order_by(Gpu.uuid, Gpu.index, Gpu.id)))
-    .join(LeaseGpu, LeaseGpu.gpu_id == Gpu.id)
-    .where(LeaseGpu.lease_id == Lease.id)
-    .correlate(Lease)
-    .scalar_subquery()
+# Live attempts with their unreleased leases, and the devices of each in the node's order.
+_DESIRED = Statement(
+    """
+    SELECT node.id AS node_id, node.desired_version, attempt.id, attempt.number, attempt.job_id, attempt.stop_reason,
+        attempt.stop_at, lease.id AS lease_id, lease.held_until, lease.cpu_milli, lease.memory_bytes, lease.disk_bytes,
+        (
+            SELECT array_agg(gpu.uuid ORDER BY gpu.index, gpu.id)
+            FROM lease_gpus AS held JOIN gpus AS gpu ON gpu.id = held.gpu_id WHERE held.lease_id = lease.id
+        ) AS gpu_uuids
+    FROM nodes AS node
+    LEFT JOIN attempts AS attempt ON attempt.node_id = node.id AND attempt.state IN ('placed', 'running')
+    LEFT JOIN leases AS lease ON lease.attempt_id = attempt.id AND lease.released_at IS NULL
+    WHERE node.id = ANY(cast(:nodes AS text[]))
+    ORDER BY attempt.id
+    """
 )
 
 
@@ -35,27 +41,7 @@ def desired_state(session: Session, node_ids: Collection[str], now: datetime) ->
     """For each of these nodes that exists: its live attempts, with what is left of their leases at `now`."""
     if not node_ids:
         return {}
-    rows = session.execute(
-        select(
-            Node.id.label("node_id"),
-            Node.desired_version,
-            Attempt.id,
-            Attempt.number,
-            Attempt.job_id,
-            Attempt.stop_reason,
-            Attempt.stop_at,
-            Lease.id.label("lease_id"),
-            Lease.held_until,
-            Lease.cpu_milli,
-            Lease.memory_bytes,
-            Lease.disk_bytes,
-            _GPU_UUIDS.label("gpu_uuids"),
-        )
-        .outerjoin(Attempt, and_(Attempt.node_id == Node.id, Attempt.state.in_(LIVE)))
-        .outerjoin(Lease, and_(Lease.attempt_id == Attempt.id, Lease.released_at.is_(None)))
-        .where(Node.id.in_(node_ids))
-        .order_by(Attempt.id)
-    )
+    rows = _DESIRED.rows(session, {"nodes": list(node_ids)})
     desires: dict[str, NodeDesire] = {}
     for row in rows:
         desire = desires.setdefault(row.node_id, NodeDesire(row.desired_version, []))
@@ -64,7 +50,7 @@ def desired_state(session: Session, node_ids: Collection[str], now: datetime) ->
     return desires
 
 
-def _desired(row: Row[*tuple[Any, ...]], now: datetime) -> DesiredAttempt:
+def _desired(row: Any, now: datetime) -> DesiredAttempt:
     stopping = row.stop_at is not None and row.stop_at <= now
     return DesiredAttempt(
         attempt_id=row.id,

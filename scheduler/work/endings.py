@@ -5,22 +5,26 @@ Callers hold the job's row; the rows of nodes are locked here, after those of al
 
 from datetime import datetime
 
-from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from infra.bulk import write_changes
-from infra.outbox import publish
+from infra.outbox import publish, wake
 from infra.telemetry import ATTEMPTS_ENDED, JOBS_ENDED, count
 from market.clock import milliseconds_between
 from market.messages import AttemptEnded, JobEnded, JobRequeued, Message
 from market.states import AttemptState, JobState, Reason, advance
 from scheduler.tables import Attempt, Job, Lease
 from scheduler.waking import PLACE, changed
-from scheduler.work import leases
+from scheduler.work import leases, spot
 from scheduler.work.locked import Work
 from scheduler.work.retries import Situation, next_step
+from scheduler.work.spot import is_spot
 
 DETAIL_MAX_CHARACTERS = 500
+
+
+_MONEY = (Reason.STOPPED_BALANCE_EXHAUSTED, Reason.STOPPED_BUDGET_EXHAUSTED)
+SOMEBODY_WAITS = "EXISTS (SELECT FROM jobs WHERE state = 'queued' AND funded_seconds IS NOT NULL)"
 
 
 class Endings:
@@ -32,6 +36,7 @@ class Endings:
         self._nodes: set[str] = set()
         self._unaware: set[str] = set()
         self._messages: list[Message] = []
+        self._spot: list[str] = []
 
     def attempt(
         self,
@@ -58,6 +63,8 @@ class Endings:
             self._unaware.add(attempt.node_id)
         if state is not AttemptState.LOST:
             self._released.append(lease)
+        if is_spot(job):
+            self._spot.append(attempt.id)
         self._messages.append(
             AttemptEnded(
                 trace=job.trace,
@@ -105,9 +112,12 @@ class Endings:
                 nodes = leases.lock_nodes(self._session, self._nodes)
                 leases.release(self._session, nodes, self._released, self._now)
                 leases.desired_changed(self._session, [nodes[node_id] for node_id in self._unaware])
-            wakes = [PLACE] if self._nodes and _somebody_waits(self._session) else []
+            if self._nodes:
+                # A job that is submitted just now asks for a round itself.
+                wake(self._session, PLACE, where=SOMEBODY_WAITS)
             write_changes(self._session)
-            publish(self._session, *self._messages, wakes=wakes)
+            spot.end(self._session, self._spot, self._now)
+            publish(self._session, *self._messages)
 
     def move_on(self, job: Job, attempt: Attempt) -> None:
         """Take a job whose newest attempt has ended to where that leads: its end, or another attempt."""
@@ -118,17 +128,23 @@ class Endings:
                 reason=attempt.reason,
                 stopping=attempt.stop_reason if stopping else None,
                 retry_on=job.spec["retry"]["on"],
-                attempts_placed=job.attempts_placed,
+                attempts_placed=job.attempts_placed - (spot.reclaimed(self._session, job.id) if is_spot(job) else 0),
                 max_attempts=job.spec["retry"]["max_attempts"],
                 remaining_seconds=remaining_seconds,
             )
         )
         if following.state is not JobState.QUEUED:
             exit_code, detail = attempt.exit_code, attempt.detail
+            if attempt.stop_reason in _MONEY:
+                # What the customer was told when the stop was planned.
+                detail = detail or job.detail
             self.job(job, following.state, following.reason, exit_code=exit_code, detail=detail)
             return
         job.state = advance(job.state, JobState.QUEUED)
-        job.reason, job.detail = following.reason, f"attempt {attempt.number} ended: {attempt.reason}"
+        job.reason = following.reason
+        if following.reason is not Reason.RECOVERING_SPOT_RECLAIMED:
+            # Otherwise it says already what it made room for.
+            job.detail = f"attempt {attempt.number} ended: {attempt.reason}"
         job.funded_seconds = None
         changed(self._session, job)
         self._messages.append(
@@ -140,12 +156,6 @@ class Endings:
                 remaining_seconds=remaining_seconds,
             )
         )
-
-
-def _somebody_waits(session: Session) -> bool:
-    """Whether a round has anything to place; a job that is submitted just now asks for one itself."""
-    waiting = exists().where(Job.state == JobState.QUEUED, Job.funded_seconds.is_not(None))
-    return bool(session.scalar(select(waiting)))
 
 
 def remaining_ms(job: Job) -> int:

@@ -10,7 +10,8 @@ from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
 from infra.bulk import insert_rows, values_of
-from infra.outbox import publish
+from infra.outbox import publish, wake
+from infra.statements import Statement
 from infra.wakeups import after_commit
 from market.customer_api import PAGE_MAX
 from market.errors import NotFound
@@ -18,7 +19,7 @@ from market.messages import JobSubmitted
 from market.resources import Unit
 from market.specs import JobSpec, spec_document
 from market.states import AttemptState, JobState, Reason
-from scheduler.tables import Attempt, Job, Node
+from scheduler.tables import Job
 from scheduler.waking import PLACE
 from scheduler.work import stops
 from scheduler.work.endings import Endings
@@ -89,19 +90,40 @@ def submit(session: Session, jobs: Sequence[NewJob], now: datetime) -> list[JobR
         return []
     queued = [_job(job, now) for job in jobs]
     insert_rows(session, Job, [values_of(job) for job in queued])
-    publish(session, *(JobSubmitted(job_id=job.job_id, trace=job.trace) for job in jobs), wakes=[PLACE])
+    wake(session, PLACE)
+    publish(session, *(JobSubmitted(job_id=job.job_id, trace=job.trace) for job in jobs))
     after_commit(session, *{f"organization:{job.organization_id}" for job in jobs})
     return [_record(job, ()) for job in queued]
+
+
+_JOBS = Statement(
+    """
+    SELECT id, organization_id, name, spec, workdir_sha256, state, reason, detail, exit_code, unit, quantity_milli,
+        price_limit_microusd_per_unit_hour, max_duration_seconds, attempts_placed, version, created_at, started_at,
+        ended_at
+    FROM jobs WHERE id = ANY(cast(:jobs AS text[]))
+    """
+)
+_ATTEMPTS = Statement(
+    """
+    SELECT attempt.job_id, attempt.id, attempt.number, attempt.state, attempt.reason, attempt.detail, attempt.node_id,
+        node.name, attempt.provider_id, attempt.price_microusd_per_unit_hour, attempt.exit_code, attempt.placed_at,
+        attempt.started_at, attempt.ended_at
+    FROM attempts AS attempt JOIN nodes AS node ON node.id = attempt.node_id
+    WHERE attempt.job_id = ANY(cast(:jobs AS text[]))
+    ORDER BY attempt.job_id, attempt.number
+    """
+)
 
 
 def get(session: Session, wanted: Collection[tuple[str, str]]) -> dict[str, JobRecord]:
     """The jobs of these (organization id, job id) by job id; one that is missing or another's is left out."""
     if not wanted:
         return {}
-    rows = session.scalars(
-        select(Job).where(tuple_(Job.organization_id, Job.id).in_(wanted)).execution_options(populate_existing=True)
-    )
-    return {record.job_id: record for record in _records(session, rows.all())}
+    given = set(wanted)
+    rows = _JOBS.rows(session, {"jobs": [job_id for _, job_id in given]})
+    found = [row for row in rows if (row.organization_id, row.id) in given]
+    return {record.job_id: record for record in _records(session, found)}
 
 
 def one(session: Session, organization_id: str, job_id: str) -> JobRecord:
@@ -195,23 +217,24 @@ def _job(job: NewJob, now: datetime) -> Job:
     )
 
 
-def _records(session: Session, jobs: Sequence[Job]) -> list[JobRecord]:
+def _records(session: Session, jobs: Sequence[Any]) -> list[JobRecord]:
     attempts = _attempts(session, [job.id for job in jobs if job.attempts_placed])
     return [_record(job, attempts[job.id]) for job in jobs]
 
 
-def _record(job: Job, attempts: Iterable[AttemptRecord]) -> JobRecord:
+def _record(job: Any, attempts: Iterable[AttemptRecord]) -> JobRecord:
+    """Of a Job, or of a row of its columns."""
     return JobRecord(
         job_id=job.id,
         organization_id=job.organization_id,
         name=job.name,
         spec=job.spec,
         workdir_sha256=job.workdir_sha256,
-        state=job.state,
-        reason=job.reason,
+        state=JobState(job.state),
+        reason=Reason(job.reason),
         detail=job.detail,
         exit_code=job.exit_code,
-        unit=job.unit,
+        unit=Unit(job.unit),
         quantity_milli=job.quantity_milli,
         price_limit_microusd_per_unit_hour=job.price_limit_microusd_per_unit_hour,
         max_duration_seconds=job.max_duration_seconds,
@@ -228,27 +251,6 @@ def _attempts(session: Session, job_ids: Sequence[str]) -> dict[str, list[Attemp
     found: dict[str, list[AttemptRecord]] = defaultdict(list)
     if not job_ids:
         return found
-    rows = session.execute(
-        select(
-            Attempt.job_id,
-            Attempt.id,
-            Attempt.number,
-            Attempt.state,
-            Attempt.reason,
-            Attempt.detail,
-            Attempt.node_id,
-            Node.name,
-            Attempt.provider_id,
-            Attempt.price_microusd_per_unit_hour,
-            Attempt.exit_code,
-            Attempt.placed_at,
-            Attempt.started_at,
-            Attempt.ended_at,
-        )
-        .join(Node, Node.id == Attempt.node_id)
-        .where(Attempt.job_id.in_(job_ids))
-        .order_by(Attempt.job_id, Attempt.number)
-    )
-    for job_id, *columns in rows:
-        found[job_id].append(AttemptRecord(*columns))
+    for job_id, attempt_id, number, state, reason, *others in _ATTEMPTS.rows(session, {"jobs": list(job_ids)}):
+        found[job_id].append(AttemptRecord(attempt_id, number, AttemptState(state), Reason(reason), *others))
     return found

@@ -8,10 +8,11 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from infra.bulk import insert_rows, write_changes
+from infra.statements import Statement, among
 from infra.wakeups import after_commit
 from infra.writing import Write, write
 from market.resources import Unit
@@ -38,6 +39,14 @@ class Grant:
     held_until: datetime
 
 
+_HELD = Statement(
+    """
+    SELECT node_id, sum(cpu_milli) AS cpu, sum(memory_bytes) AS memory, sum(disk_bytes) AS disk FROM leases
+    WHERE node_id = ANY(cast(:nodes AS text[])) AND released_at IS NULL
+        AND NOT id = ANY(cast(:released AS text[]))
+    GROUP BY node_id
+    """
+)
 _FREE = """freed{n} AS (
     UPDATE lease_gpus SET released_at = cast(:freed_at{n} AS timestamptz)
     WHERE lease_id = ANY(cast(:leases{n} AS text[])) AND released_at IS NULL
@@ -48,7 +57,7 @@ def lock_nodes(session: Session, node_ids: Collection[str]) -> dict[str, Node]:
     """The rows of these nodes as they are now, locked in the order of their ids."""
     rows = session.scalars(
         select(Node)
-        .where(Node.id.in_(node_ids))
+        .where(among(Node.id, node_ids))
         .order_by(Node.id)
         .with_for_update(key_share=True)
         .execution_options(populate_existing=True)
@@ -104,19 +113,8 @@ def recount(session: Session, nodes: dict[str, Node], *, released: Sequence[str]
 
     released: leases that this transaction gives back, whether that is written yet or not.
     """
-    used = {
-        row.node_id: row
-        for row in session.execute(
-            select(
-                Lease.node_id,
-                func.sum(Lease.cpu_milli).label("cpu"),
-                func.sum(Lease.memory_bytes).label("memory"),
-                func.sum(Lease.disk_bytes).label("disk"),
-            )
-            .where(Lease.node_id.in_(nodes), Lease.released_at.is_(None), Lease.id.not_in(released))
-            .group_by(Lease.node_id)
-        )
-    }
+    rows = _HELD.rows(session, {"nodes": list(nodes), "released": list(released)})
+    used = {row.node_id: row for row in rows}
     for node_id, node in nodes.items():
         row = used.get(node_id)
         node.cpu_free_milli = max(0, node.cpu_total_milli - int(row.cpu if row else 0))

@@ -6,9 +6,10 @@ The order of locks everywhere: jobs by id, then nodes by id.
 from collections.abc import Collection
 from typing import NamedTuple
 
-from sqlalchemy import Select, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from infra.statements import among
 from scheduler.tables import Attempt, Job, Lease
 
 BATCH_MAX = 200
@@ -23,11 +24,11 @@ class Work(NamedTuple):
     lease: Lease
 
 
-def lock_jobs(session: Session, job_ids: Collection[str] | Select[str]) -> dict[str, Job]:
+def lock_jobs(session: Session, job_ids: Collection[str]) -> dict[str, Job]:
     """The rows of these jobs as they are now, locked in the order of their ids."""
     rows = session.scalars(
         select(Job)
-        .where(Job.id.in_(job_ids))
+        .where(among(Job.id, job_ids))
         .order_by(Job.id)
         .with_for_update(key_share=True)
         .execution_options(populate_existing=True)
@@ -39,15 +40,17 @@ def lock_attempts(session: Session, attempt_ids: Collection[str]) -> dict[str, W
     """These attempts, as they are once the rows of their jobs are locked; unknown ids are left out."""
     if not attempt_ids:
         return {}
-    jobs = lock_jobs(session, select(Attempt.job_id).where(Attempt.id.in_(attempt_ids)))
+    # All three are locked, so that all three are read as they are after any wait.
     rows = session.execute(
-        select(Attempt, Lease)
+        select(Job, Attempt, Lease)
+        .join(Attempt, Attempt.job_id == Job.id)
         .join(Lease, Lease.attempt_id == Attempt.id)
-        .where(Attempt.id.in_(attempt_ids))
-        .order_by(Attempt.id)
+        .where(among(Attempt.id, attempt_ids))
+        .order_by(Job.id, Attempt.id)
+        .with_for_update(key_share=True)
         .execution_options(populate_existing=True)
     )
-    return {attempt.id: Work(jobs[attempt.job_id], attempt, lease) for attempt, lease in rows}
+    return {attempt.id: Work(job, attempt, lease) for job, attempt, lease in rows}
 
 
 def newest_of(session: Session, job: Job) -> Work | None:

@@ -1,14 +1,27 @@
 """Orders: what the node that holds an attempt needs to start it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from infra.statements import Statement
 from market.errors import NotFound
 from market.specs import JobSpec, stored_spec
-from scheduler.tables import LIVE, Attempt, Job
 from scheduler.work.endings import remaining_ms
+
+# Of these attempts those that live on these nodes, pair by pair.
+_STARTS = Statement(
+    """
+    SELECT attempt.id, attempt.number, job.id AS job_id, job.organization_id, job.spec, job.workdir_sha256, job.trace,
+        job.max_duration_seconds, job.used_ms
+    FROM unnest(cast(:attempts AS text[]), cast(:nodes AS text[])) AS asked (attempt_id, node_id)
+    JOIN attempts AS attempt ON attempt.id = asked.attempt_id AND attempt.node_id = asked.node_id
+    JOIN jobs AS job ON job.id = attempt.job_id
+    WHERE attempt.state IN ('placed', 'running')
+    """
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,23 +38,31 @@ class AttemptStart:
     trace: str | None
 
 
-def order(session: Session, node_id: str, attempt_id: str) -> AttemptStart:
+def starts(session: Session, attempts_by_node: Mapping[str, Sequence[str]]) -> list[AttemptStart]:
+    """Of the attempts that each node asks about: those that it holds and that live."""
+    asked = [(attempt_id, node_id) for node_id, attempts in attempts_by_node.items() for attempt_id in attempts]
+    if not asked:
+        return []
+    attempts, nodes = zip(*asked, strict=True)
+    return [_start(row) for row in _STARTS.rows(session, {"attempts": list(attempts), "nodes": list(nodes)})]
+
+
+def start(session: Session, node_id: str, attempt_id: str) -> AttemptStart:
     """Only for the node that holds the attempt, and only while it lives; raises NotFound otherwise."""
-    row = session.execute(
-        select(Attempt, Job)
-        .join(Job, Job.id == Attempt.job_id)
-        .where(Attempt.id == attempt_id, Attempt.node_id == node_id, Attempt.state.in_(LIVE))
-    ).one_or_none()
-    if row is None:
+    found = starts(session, {node_id: [attempt_id]})
+    if not found:
         raise NotFound(f"this node holds no live attempt {attempt_id}")
-    attempt, job = row
+    return found[0]
+
+
+def _start(row: Any) -> AttemptStart:
     return AttemptStart(
-        attempt_id=attempt.id,
-        job_id=job.id,
-        organization_id=job.organization_id,
-        spec=stored_spec(job.spec),
-        workdir_sha256=job.workdir_sha256,
-        attempt_number=attempt.number,
-        run_for_seconds=max(1, remaining_ms(job) // 1000),
-        trace=job.trace,
+        attempt_id=row.id,
+        job_id=row.job_id,
+        organization_id=row.organization_id,
+        spec=stored_spec(row.spec),
+        workdir_sha256=row.workdir_sha256,
+        attempt_number=row.number,
+        run_for_seconds=max(1, remaining_ms(row) // 1000),
+        trace=row.trace,
     )

@@ -5,7 +5,14 @@ from dataclasses import dataclass
 
 from market.states import AttemptState, JobState, Reason
 
-ASKED_FOR = frozenset({Reason.STOPPED_BY_USER, Reason.STOPPED_BALANCE_EXHAUSTED, Reason.STOPPED_BUDGET_EXHAUSTED})
+ASKED_FOR = frozenset(
+    {
+        Reason.STOPPED_BY_USER,
+        Reason.STOPPED_BALANCE_EXHAUSTED,
+        Reason.STOPPED_BUDGET_EXHAUSTED,
+        Reason.STOPPED_SPOT_RECLAIMED,
+    }
+)
 """Stops that only the market asks for: an agent cannot invent one."""
 _ENDS = frozenset(reason for reason in Reason if reason.startswith(("succeeded", "failed:", "stopped:")))
 _PROVIDERS_FAULT = frozenset({Reason.FAILED_PROVIDER_LOST, Reason.STOPPED_LEASE_EXPIRED})
@@ -13,7 +20,8 @@ _PROVIDERS_FAULT = frozenset({Reason.FAILED_PROVIDER_LOST, Reason.STOPPED_LEASE_
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """A job as its newest attempt ends. stopping: what the job is being stopped for, if it is."""
+    """A job as its newest attempt ends. stopping: what the job is being stopped for, if it is. attempts_placed: but
+    those that made room for others."""
 
     reason: Reason
     stopping: Reason | None
@@ -61,15 +69,17 @@ def attempt_state(reason: Reason) -> AttemptState:
 def next_step(now: Situation) -> Next:
     """Where a job goes when its newest attempt has ended.
 
-    A lease that ran out although the job had time and money left is the market's or the provider's fault, so it
-    is tried again like a lost provider.
+    Spot work that was told to make room is tried again, however often. A lease that ran out although the job had time
+    and money left is the market's or the provider's fault, so it is tried again like a lost provider.
     """
     fault = now.reason in _PROVIDERS_FAULT
     if now.stopping is not None and fault:
         return Next(JobState.STOPPED, now.stopping)
+    if now.reason is Reason.STOPPED_SPOT_RECLAIMED and now.stopping is None and now.remaining_seconds > 0:
+        return Next(JobState.QUEUED, Reason.RECOVERING_SPOT_RECLAIMED)
     if now.stopping is None and _may_retry(now, "provider_lost" if fault else "failure"):
         return Next(JobState.QUEUED, Reason.RECOVERING_PROVIDER_LOST if fault else Reason.RECOVERING_RETRY)
-    if fault and now.remaining_seconds <= 0:
+    if (fault or now.reason is Reason.STOPPED_SPOT_RECLAIMED) and now.remaining_seconds <= 0:
         return Next(JobState.STOPPED, Reason.STOPPED_MAX_DURATION)
     return Next(JobState(attempt_state(now.reason)), now.reason)
 

@@ -33,18 +33,21 @@ def ask(session: Session, wishes: Iterable[tuple[Work, Reason]], now: datetime) 
         leases.desired_changed(session, leases.lock_nodes(session, nodes).values())
 
 
-def plan(session: Session, work: Work, reason: Reason, *, grace_seconds: int, now: datetime) -> None:
-    """Have a live attempt stopped as its lease runs out, early enough to end gracefully: what is paid is used."""
+def plan(session: Session, work: Work, reason: Reason, *, grace_seconds: int, now: datetime, detail: str = "") -> None:
+    """Have a live attempt stopped as its lease runs out, early enough to end gracefully: what is paid is used.
+
+    detail: why, where the reason does not say it all.
+    """
     job, attempt, lease = work
-    if attempt.state.final or job.state is JobState.STOPPING:
+    if attempt.state.final or job.state is JobState.STOPPING or is_asked(attempt, now):
         return
     lead = min(timedelta(seconds=grace_seconds), (lease.held_until - lease.granted_at) / LEAD_SHARE)
     stop_at = lease.held_until - lead
+    job.detail = f"its money ends at {lease.held_until:%Y-%m-%d %H:%M:%S} UTC: {detail or reason}"
     if stop_at <= now:
         ask(session, [(work, reason)], now)
         return
     attempt.stop_reason, attempt.stop_at = reason, stop_at
-    job.detail = f"it is stopped at {lease.held_until:%Y-%m-%d %H:%M:%S} UTC: {reason}"
     changed(session, job)
 
 
@@ -58,11 +61,25 @@ def call_off(session: Session, work: Work, now: datetime) -> None:
     changed(session, job)
 
 
+def interrupt(session: Session, work: Work, words: str, now: datetime) -> None:
+    """Have a live attempt of a locked job make room for another: as any stop, but that its job is tried again. The
+    caller holds its node's row, and tells it."""
+    job, attempt, _ = work
+    attempt.stop_reason, attempt.stop_at = Reason.STOPPED_SPOT_RECLAIMED, now
+    job.reason, job.detail = Reason.STOPPING_SPOT_RECLAIMED, words
+    changed(session, job)
+
+
+def is_asked(attempt: Attempt, now: datetime) -> bool:
+    """Whether an attempt has been told to stop, its planned time come included."""
+    return attempt.stop_at is not None and attempt.stop_at <= now
+
+
 def is_stuck(work: Work, now: datetime) -> bool:
     """Whether a live attempt has not started or not stopped for so long that its lease had better run out."""
-    job, attempt, lease = work
-    if job.state is JobState.STOPPING:
-        return attempt.stop_at is not None and now - attempt.stop_at > STOP_PATIENCE
+    _, attempt, lease = work
+    if attempt.stop_at is not None and is_asked(attempt, now):
+        return now - attempt.stop_at > STOP_PATIENCE
     return attempt.started_at is None and now - lease.granted_at > START_PATIENCE
 
 
@@ -71,7 +88,12 @@ def ask_due(session: Session, now: datetime, limit: int = BATCH_MAX) -> int:
     due = session.scalars(
         select(Attempt.id)
         .join(Job, Job.id == Attempt.job_id)
-        .where(Attempt.stop_at <= now, Attempt.state.in_(LIVE), Job.state != JobState.STOPPING)
+        .where(
+            Attempt.stop_at <= now,
+            Attempt.state.in_(LIVE),
+            Job.state != JobState.STOPPING,
+            Attempt.stop_reason != Reason.STOPPED_SPOT_RECLAIMED,
+        )
         .order_by(Attempt.stop_at)
         .limit(limit)
     ).all()

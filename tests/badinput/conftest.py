@@ -5,14 +5,14 @@ from datetime import UTC, datetime
 
 import pytest
 import structlog
+from emptying import empty
 from market_at_hand import MarketAtHand
 from portal_world import market_variables
 from served_market import ServedMarket
-from sqlalchemy import text
 from starlette.testclient import TestClient
 
 from billing.treasury import custody
-from infra.database import Base, Database
+from infra.database import Database
 from infra.ground import Ground
 from infra.settings import settings
 from market.clock import ManualClock
@@ -33,10 +33,8 @@ def variables(
         yield values
     for cached in (settings, custody.custody):
         cached.cache_clear()
-    tables = ", ".join(f'"{table.name}"' for table in Base.metadata.sorted_tables)
     with _schema.engine.begin() as connection:
-        connection.execute(text("SET LOCAL session_replication_role = replica"))
-        connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+        empty(connection)
 
 
 @pytest.fixture(scope="module")

@@ -63,6 +63,9 @@ VARIABLES = {
     "a page of everything": Document("invalid_input", "{ jobs(first: 1000) { edges { cursor } } }", where="first"),
     "a cursor of one's own": Document("invalid_input", '{ jobs(after: "abc") { edges { cursor } } }', where="cursor"),
     "GPUs that are none": Document("invalid_input", '{ offers(where: {gpu: "??"}) { model } }', where="gpu"),
+    "a figure that is none": Document(
+        "invalid_input", '{ offers(where: {atLeast: ["disk_reed=1GB"]}) { model } }', where="at_least"
+    ),
     "a price that is none": Document("invalid_input", '{ offers(where: {maxPrice: "x"}) { model } }', where="max_price"),
 }  # fmt: skip
 

@@ -24,6 +24,7 @@ from market.agent_api import Report
 from market.clock import ManualClock
 from market.ids import new_id
 from market.messages import AttemptEnded, AttemptPlaced
+from market.reading_runs import runs_of
 from market.readings import GENESIS, Reading
 from market.resources import Unit
 from market.states import Reason
@@ -137,7 +138,7 @@ class Books:
         return usage.merge(self.session, [self.signed(*readings, node_id=node_id)], self.now)
 
     def signed(self, *readings: Reading, node_id: str = NODE) -> SignedReport:
-        body = Report(node_id=node_id, sent_at_ms=0, readings=list(readings)).model_dump_json().encode()
+        body = Report(node_id=node_id, sent_at_ms=0, runs=list(runs_of(readings))).model_dump_json().encode()
         return SignedReport(node_id, self.now, body)
 
     def end(self, placed: AttemptPlaced, ended_at: datetime | None = None) -> None:

@@ -1,4 +1,7 @@
-"""Settlement on a local chain under a plan of faults: virtual time, a kill anywhere, providers that earn in rounds."""
+"""Settlement on a local chain under a plan of faults: virtual time, a kill anywhere, payees in rounds.
+
+Providers earn and customers withdraw.
+"""
 
 from collections import Counter
 from contextlib import suppress
@@ -25,7 +28,7 @@ from billing.chains.local.slots import Commitment, Timing
 from billing.chains.solana import SolanaChain
 from billing.chains.transactions import associated_token_address, create_token_account_instruction, sign
 from billing.ledger import accounts, posting
-from billing.settling import payouts, wallets
+from billing.settling import payouts, wallets, withdrawals
 from billing.settling.settlement import Settler
 from billing.tables.settlement import PayoutRow, SettlementBatchRow, SigningRow
 from billing.treasury.custody import Custody
@@ -36,7 +39,10 @@ from market.clock import ManualClock
 START = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 BAD = "prv_bad"
 TIMING = Timing(slot_seconds=0.25, confirmed_after=2, finalized_after=32)
-CONFIG = Settings(token_account_rent_microusd=700, payout_min_microusd=100, payout_hold_seconds=10**9)
+CONFIG = Settings(
+    token_account_rent_microusd=700, payout_min_microusd=100, payout_hold_seconds=10**9, wallet_cooldown_seconds=0
+)
+PROVIDERS_A_CUSTOMER = 4
 PAUSE_SECONDS_MAX = 12
 STEPS_OF_A_PASS = 20
 STUCK_SECONDS = 180
@@ -60,7 +66,8 @@ class Report:
 
 
 class SettlementWorld:
-    """providers earn in each of the rounds; every tenth has no token account, and one gave the treasury's address."""
+    """providers earn and customers withdraw in each of the rounds; every tenth wallet has no token account, and one
+    provider gave the treasury's address."""
 
     def __init__(
         self, database: Database, folder: Path, seed: int, providers: int, rounds: int, settler: type[Settler] = Settler
@@ -72,7 +79,10 @@ class SettlementWorld:
         self._custody = Custody(load_keypair(market.treasury_keypair_path), market.mint)
         self._rounds = rounds
         self._owed: Counter[str] = Counter()
-        self._wallets = {f"prv_{seed}_{number}": str(Keypair().pubkey()) for number in range(providers)}
+        self._providers = {f"prv_{seed}_{number}": str(Keypair().pubkey()) for number in range(providers)}
+        customers = range(-(-providers // PROVIDERS_A_CUSTOMER))
+        self._customers = {f"org_{seed}_{number}": str(Keypair().pubkey()) for number in customers}
+        self._wallets = {**self._providers, **self._customers}
         self._fill(Faucet(self._chain, load_keypair(market.faucet_keypair_path), self._mint))
         self._last_fault = self._seconds + rounds * 75
         plan = FaultPlan(seed, until=self._height + int((self._last_fault - self._seconds) / TIMING.slot_seconds))
@@ -118,13 +128,24 @@ class SettlementWorld:
             earned = {name: self._random.randrange(2_000, 9_000) for name in self._wallets}
             transfers = [
                 posting.Transfer(
-                    f"earned:{self._seconds}:{name}", {accounts.TREASURY: -amount, accounts.payable(name): amount}
+                    f"earned:{self._seconds}:{name}",
+                    {accounts.TREASURY: -amount, self._account(name): amount},
                 )
                 for name, amount in earned.items()
             ]
             posting.post(session, transfers)
-            for name, address in self._wallets.items():
+            for name, address in self._providers.items():
                 wallets.set_wallet(session, name, address, START, CONFIG)
+            for name, address in self._customers.items():
+                withdrawals.request(
+                    session,
+                    name,
+                    earned[name],
+                    address,
+                    treasury=self._custody.address,
+                    now=self._clock.now(),
+                    config=CONFIG,
+                )
             wallets.set_wallet(session, BAD, self._custody.address, START, CONFIG)
             posting.post(
                 session,
@@ -132,6 +153,10 @@ class SettlementWorld:
             )
             payouts.open_due(session, None, self._clock.now(), CONFIG)
         self._owed.update(earned)
+
+    def _account(self, name: str) -> str:
+        """Where what it has is, before it is on its way."""
+        return accounts.payable(name) if name in self._providers else accounts.available(name)
 
     def _fill(self, faucet: Faucet) -> None:
         """Money for the treasury, and token accounts for nine providers of ten."""
@@ -169,17 +194,16 @@ class SettlementWorld:
     def _count(self) -> None:
         report = self.report
         with self._database.read() as session:
-            sent = select(PayoutRow.provider_id, func.sum(PayoutRow.amount_microusd - PayoutRow.rent_microusd))
-            query = sent.where(PayoutRow.state == "confirmed").group_by(PayoutRow.provider_id)
+            payee = func.coalesce(PayoutRow.provider_id, PayoutRow.organization_id)
+            sent = select(payee, func.sum(PayoutRow.amount_microusd - PayoutRow.rent_microusd))
+            query = sent.where(PayoutRow.state == "confirmed").group_by(payee)
             confirmed = {row[0]: row[1] for row in session.execute(query)}
             rents = session.scalars(select(PayoutRow.rent_microusd).where(PayoutRow.state == "confirmed")).all()
             report.payouts = len(rents)
             report.signings.update(str(outcome) for outcome in session.scalars(select(SigningRow.outcome)))
-            names = [accounts.paying(name) for name in self._wallets]
-            still = {
-                **posting.balances(session, names),
-                **posting.balances(session, [accounts.payable(n) for n in self._wallets]),
-            }
+            going = [accounts.paying(name) for name in self._providers]
+            going += [accounts.withdrawing(name) for name in self._customers]
+            still = posting.balances(session, [*going, *map(self._account, self._wallets)])
         for name, address in self._wallets.items():
             got = self._on_chain(address)
             report.paid += got

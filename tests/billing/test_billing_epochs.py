@@ -16,6 +16,7 @@ from billing.charging import funding
 from billing.settling import earnings, epochs, leaves, payouts, receipts, wallets
 from billing.tables.bills import EpochRow, UsageLineRow
 from infra.database import Database
+from market import merkle
 from market.clock import ManualClock
 from market.errors import NotFound, Unavailable
 from market.receipts import Receipt, verify_receipt
@@ -61,6 +62,7 @@ def test_a_close_takes_its_lines_page_by_page_and_leaves_what_is_too_much(
     books: Books, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leaves, "PAGE_LINES", 2)
+    monkeypatch.setattr(merkle, "BLOCK", 2)
     monkeypatch.setattr(epochs, "LINES_MAX", 5)
     books.deposit(10_000_000)
     jobs = [finished(books, 1000 * number) for number in range(1, 9)]
@@ -86,6 +88,20 @@ def test_a_closed_epoch_never_changes(books: Books) -> None:
     ):
         with pytest.raises(DBAPIError, match=r"never changes|is closed|begins unstamped"), books.session.begin_nested():
             books.session.execute(text(statement))
+
+
+def test_a_line_is_stamped_only_with_an_epoch_that_is_open_and_an_open_epoch_is_closed_at_once(books: Books) -> None:
+    books.deposit(10_000_000)
+    finished(books)
+    stamped = "UPDATE usage_lines SET epoch = 1, leaf_index = 0, leaf_hash = ''"
+    opened = "INSERT INTO epochs VALUES (1, '', 0, 0, 'secret', now())"
+    with pytest.raises(DBAPIError, match="never opened"), books.session.begin_nested():
+        books.session.execute(text(stamped))
+    with pytest.raises(DBAPIError, match="opened and not closed"), books.session.begin_nested():
+        books.session.execute(text(opened))
+        books.session.execute(text(stamped))
+        books.session.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
+    assert close(books) == 1
 
 
 def test_a_receipt_waits_for_the_whole_bill_and_its_epoch(books: Books) -> None:

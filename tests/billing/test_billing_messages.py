@@ -105,7 +105,7 @@ def test_the_messages_of_a_retried_job_may_come_in_any_order(database: Database,
             publish(session, *(said[index] for index in order), end)
         deliver_all(database, clock)
         with database.transaction() as session:
-            assert bills.costs(session, [terms.job_id])[terms.job_id] == bills.JobCost(20_000, 0, True), order
+            assert bills.costs(session, [terms.job_id])[terms.job_id] == bills.JobCost(20_000, 0, True, 20_000), order
             publish(session, *said, end)
         deliver_all(database, clock)
         with database.read() as session:

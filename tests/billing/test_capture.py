@@ -187,5 +187,5 @@ def test_two_captures_at_once_write_one_line(database: Database, clock: ManualCl
     with database.read() as session:
         assert done == [0]
         assert session.scalar(select(func.count()).select_from(UsageLineRow)) == 1
-        assert bills.costs(session, [terms.job_id])[terms.job_id] == JobCost(9_000, 0, False)
+        assert bills.costs(session, [terms.job_id])[terms.job_id] == JobCost(9_000, 0, False, 9_000)
         Books(session, clock).check()

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from local_net import LocalNet
 from sqlalchemy import select
+from test_settlement import Changed
 
 from billing.chains.port import ChainTransaction, ChainUnavailable, Failure, TokenChange, TokenTransfer
 from billing.ledger import audit, balances
@@ -19,6 +20,7 @@ from billing.treasury import deposit_watch, deposits
 from billing.treasury.arrivals import WHOLE_TRANSACTION, Arrival, arrivals
 from billing.treasury.custody import Custody
 from billing.treasury.deposits import WATCHED_FOR, Deposit, TooManyDeposits
+from billing.treasury.sweep import sweep
 from infra.database import Database
 from market.clock import ManualClock
 from market.errors import NotFound
@@ -32,6 +34,11 @@ def announce(database: Database, clock: ManualClock, net: LocalNet, amount: int,
 def watch(database: Database, clock: ManualClock, net: LocalNet) -> int:
     clock.advance(timedelta(seconds=10))
     return deposit_watch.watch(database, net.chain, clock)
+
+
+def pending(database: Database) -> int:
+    with database.read() as session:
+        return balances.of_organization(session, ORGANIZATION).pending_microusd
 
 
 def available(database: Database, owner: str = ORGANIZATION) -> int:
@@ -50,12 +57,35 @@ def test_a_paid_deposit_is_credited_once_it_is_finalized(database: Database, clo
     assert watch(database, clock, net) == 0
     net.finalize()
     assert watch(database, clock, net) == 2_000_000
+    assert pending(database) == 0
     assert watch(database, clock, net) == 0
     with database.read() as session:
         found = deposits.get(session, ORGANIZATION, asked.deposit_id)
         assert (found.state, found.credited_microusd, found.signature) == ("credited", 2_000_000, signature)
         assert audit.check(session) == []
     assert available(database) == 2_000_000
+
+
+def test_what_is_seen_and_not_final_is_pending_and_no_more(
+    database: Database, clock: ManualClock, net: LocalNet
+) -> None:
+    payer = net.wallet(5_000_000)
+    asked = announce(database, clock, net, 2_000_000)
+    net.chain.send(net.deposit(payer, 2_000_000, asked.reference, asked.memo))
+    net.blocks(2)
+    assert watch(database, clock, net) == 0
+    assert (available(database), pending(database)) == (0, 2_000_000)
+    taken_back = Changed(net.chain, signatures_for_address=lambda *_, **__: [])
+    clock.advance(timedelta(seconds=10))
+    assert deposit_watch.watch(database, taken_back, clock) == 0
+    assert pending(database) == 0, "the chain has taken it back"
+    watch(database, clock, net)
+    net.finalize()
+    with database.read() as session:
+        asked = deposits.get(session, ORGANIZATION, asked.deposit_id)
+    assert (asked.state, asked.arriving_microusd) == ("waiting", 2_000_000)
+    assert sweep(database, net.chain, Custody(net.treasury_key, net.mint), clock) >= 1
+    assert (available(database), pending(database)) == (2_000_000, 0), "whoever credits it, it is counted once"
 
 
 def test_a_link_that_is_paid_twice_is_credited_twice_and_what_arrived_counts(

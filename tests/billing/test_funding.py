@@ -153,6 +153,6 @@ def test_the_end_of_a_job_leaves_the_hold_of_a_lease_to_its_capture(books: Books
     books.end(placed)
     books.report(stream.read(9_000, final=True))
     books.capture()
-    assert bills.costs(books.session, [terms.job_id])[terms.job_id] == JobCost(9_000, 0, True)
+    assert bills.costs(books.session, [terms.job_id])[terms.job_id] == JobCost(9_000, 0, True, 9_000)
     assert books.money() == (991_000, 0)
     books.check()

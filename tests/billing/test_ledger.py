@@ -22,6 +22,12 @@ def grant(key: str, to: str, amount: int) -> Transfer:
     return Transfer(key, {accounts.TREASURY: -amount, to: amount})
 
 
+@pytest.fixture(params=[0, posting.COPIED_LEGS_MIN], ids=["copied", "in one statement"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many entries are copied in, few go in one statement: nobody may see a difference."""
+    monkeypatch.setattr(posting, "COPIED_LEGS_MIN", request.param)
+
+
 def refused(session: Session, statement: str, because: str) -> None:
     with pytest.raises(DBAPIError, match=because), session.begin_nested():
         session.execute(text(statement))
@@ -49,6 +55,10 @@ def test_what_does_not_balance_is_refused_by_us_and_by_the_database(session: Ses
     one, two = f"('t', '{ALICE}', 1)", f"('t', '{accounts.TREASURY}', -2)"
     refused(session, f"INSERT INTO entries VALUES {one}, {two}", "does not balance")
     refused(session, f"INSERT INTO entries VALUES {one}", "does not balance")
+    nobody = one.replace("'t'", "'u'"), two.replace("'t'", "'u'").replace("-2", "-1")
+    refused(session, f"INSERT INTO entries VALUES {', '.join(nobody)}", "there is no transfer u")
+    nowhere = two.replace(accounts.TREASURY, "nowhere").replace("-2", "-1")
+    refused(session, f"INSERT INTO entries VALUES {one}, {nowhere}", "accounts of these entries do not exist")
     refused(session, "SELECT 1", "has no entries")
 
 
@@ -61,6 +71,8 @@ def test_nothing_that_was_written_changes(session: Session) -> None:
     refused(session, "DELETE FROM transfers", "never changes")
     refused(session, "UPDATE accounts SET balance_microusd = balance_microusd + 1", "moved by entries alone")
     refused(session, "INSERT INTO accounts VALUES ('x', 'fees', 1)", "moved by entries alone")
+    refused(session, "DELETE FROM accounts", "an account is kept")
+    refused(session, "TRUNCATE accounts", "an account is kept")
     late = f"(SELECT id, '{accounts.FEES}', 1 FROM transfers WHERE key = 'a')"
     session.execute(text(f"INSERT INTO accounts (id, kind) VALUES ('{accounts.FEES}', 'fees'), ('x', 'fees')"))
     also = "(SELECT id, 'x', -1 FROM transfers WHERE key = 'a')"

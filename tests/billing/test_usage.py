@@ -53,9 +53,8 @@ def test_any_order_repetition_and_cutting_gives_the_same_sum(
     for start in range(0, len(readings), size):
         assert not books.report(*readings[start : start + size]).refused
     assert run_ms(books, placed.lease_id) == sum(lengths) * 1000
-    assert usage.durable_through(books.session, [NODE], books.now)[NODE] == {
-        stream.stream_id: length for stream, length in zip(streams, lengths, strict=True)
-    }
+    told = {stream.stream_id: length for stream, length in zip(streams, lengths, strict=True)}
+    assert usage.durable_through(books.session, {NODE: list(told)})[NODE] == told
 
 
 def test_every_reading_is_stored_repeated_or_refused(books: Books) -> None:
@@ -83,7 +82,7 @@ def test_every_reading_is_stored_repeated_or_refused(books: Books) -> None:
     told = sum(result.stored + result.repeated for result in merged) + 1 + 2
     assert told == sent
     assert run_ms(books, placed.lease_id) == 20_000
-    assert usage.durable_through(books.session, [NODE], books.now)[NODE] == {stream.stream_id: 20}
+    assert usage.durable_through(books.session, {NODE: [stream.stream_id]})[NODE] == {stream.stream_id: 20}
 
 
 def test_a_parcel_is_the_report_it_was_made_of(books: Books) -> None:
@@ -151,7 +150,7 @@ def test_a_gap_stops_the_prefix_until_the_lost_reading_comes_again(books: Books)
     first, *later = stream.readings
     lost = later.pop(2)
     books.report(first, *later)
-    assert usage.durable_through(books.session, [NODE], books.now)[NODE] == {stream.stream_id: 3}
+    assert usage.durable_through(books.session, {NODE: [stream.stream_id]})[NODE] == {stream.stream_id: 3}
     assert run_ms(books, placed.lease_id) == 3000
     books.report(lost)
     assert run_ms(books, placed.lease_id) == 7000
@@ -281,11 +280,13 @@ def test_a_merge_and_the_news_of_its_lease_at_the_same_time_lose_nothing(
 
 
 @pytest.mark.parametrize("finished", [True, False])
-def test_a_node_is_told_what_is_durable_of_streams_that_go_on_or_ended_lately(books: Books, finished: bool) -> None:
+def test_a_node_is_told_what_is_durable_of_its_own_streams_that_it_asks_about(books: Books, finished: bool) -> None:
     books.deposit(1_000_000)
     _, _, stream = books.run()
-    last = stream.read(1000, final=finished)
-    books.report(last)
-    books.wait(61)
-    assert usage.durable_through(books.session, [NODE], books.now)[NODE] == ({} if finished else {stream.stream_id: 1})
-    assert usage.durable_through(books.session, ["node_B"], books.now) == {"node_B": {}}
+    books.report(stream.read(1000, final=finished))
+    asked = [stream.stream_id, "a stream of nobody"]
+    assert usage.durable_through(books.session, {NODE: asked, "node_B": asked}) == {
+        NODE: {stream.stream_id: 1},
+        "node_B": {},
+    }
+    assert usage.durable_through(books.session, {NODE: []}) == {NODE: {}}

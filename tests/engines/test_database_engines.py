@@ -78,7 +78,7 @@ def test_who_claims_rows_passes_over_those_that_others_claim(engine: Database, r
 
 
 def test_a_lock_is_not_waited_for_without_end(engine: Database, rows: str) -> None:
-    with engine.transaction() as first, engine.read() as second:
+    with engine.transaction() as first, engine.engine.connect() as second:
         first.execute(text(f"SELECT n FROM {rows} FOR UPDATE"))
         second.execute(text("SET LOCAL lock_timeout = '10ms'"))
         with pytest.raises(OperationalError, match="lock timeout"):

@@ -17,6 +17,7 @@ from infra.storage import Storage, StorageMissing, StorageUnavailable, connect_s
 from infra.storage.local import LocalStorage
 from infra.storage.server import create_storage_app
 from market.clock import ManualClock
+from market.errors import InvalidInput
 
 EXPIRES_SECONDS = 60
 LOCAL_URL = "http://storage.test"
@@ -188,5 +189,5 @@ def test_an_s3_that_is_away_is_unavailable(monkeypatch: pytest.MonkeyPatch, cloc
 
 @pytest.mark.parametrize("url", ["s3://", "s3:///prefix", "s3://bucket?endpont=http://x", "ftp://x/y"])
 def test_a_url_that_names_no_storage_is_refused(url: str, clock: ManualClock) -> None:
-    with pytest.raises(ValueError, match="GRIDBAY_STORAGE_URL"):
+    with pytest.raises((InvalidInput, ValueError), match="GRIDBAY_STORAGE_URL"):
         Served(Settings(storage_url=url), clock)

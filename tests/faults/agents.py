@@ -15,6 +15,7 @@ import httpx
 
 from market.agent_api import SIGNATURE_HEADER
 from market.canonical import canonical_json
+from market.reading_runs import runs_of
 from market.readings import GENESIS, Reading
 from market.signing import JOIN_TAG, REPORT_TAG, NodeKey
 
@@ -95,6 +96,7 @@ class Agent:
         seen = 0
         while True:
             body = {"boot_id": self.boot_id, "seen_version": seen, "wait_seconds": 20, "pool": "ready"}
+            body["streams"] = [run.stream_id for run in self.runs.values() if run.durable < len(run.readings)][:1000]
             answer = await self._ask("/agent/v1/poll", json=body)
             if answer is None:
                 continue
@@ -137,8 +139,8 @@ class Agent:
             if not due:
                 continue
             statuses = [_status(run) for run in due if not run.accepted]
-            readings = [item.model_dump() for run in due for item in run.readings[run.durable :]]
-            report = {"node_id": self.node_id, "sent_at_ms": 0, "statuses": statuses, "readings": readings}
+            runs = [part.model_dump() for run in due for part in runs_of(run.readings[run.durable :])]
+            report = {"node_id": self.node_id, "sent_at_ms": 0, "statuses": statuses, "runs": runs}
             body = canonical_json(report)
             told = {run.attempt_id: run.ended for run in due}
             headers = {SIGNATURE_HEADER: self.key.sign(REPORT_TAG, body)}

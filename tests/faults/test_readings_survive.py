@@ -1,9 +1,13 @@
-"""FAULTS.md row 11: readings doubled, reordered, overlapping and forged, over the real portal, bus and consumer."""
+"""FAULTS.md row 11: readings doubled, reordered, overlapping and forged, over the real portal, bus and consumer.
+
+And PostgreSQL and the consumer killed under load: what a node was told is durable is in the rows for good.
+"""
 
 import random
 from collections.abc import Callable
 
 import httpx
+import pytest
 from agents import Agent, Run
 from plane import ControlPlane
 from scene import Scene
@@ -15,6 +19,9 @@ from market.readings import Reading
 from market.signing import REPORT_TAG, NodeKey
 
 JOBS = size(12, 400)
+KILLS, JOBS_A_KILL = size(5, 100), 16
+_STORED = "SELECT count(*) FROM readings"
+_OF_STREAM = "SELECT count(*) FROM readings WHERE stream_id = :stream AND sequence <= :through"
 _REFUSED = "SELECT coalesce(sum(count), 0) FROM reading_refusals WHERE cause = 'foreign_lease' AND node_id = :node"
 
 
@@ -36,6 +43,45 @@ def test_sums_are_exact_and_what_is_forged_is_refused(plane: ControlPlane, scene
     market.tended(market.journal.submit(JOBS))
     market.settle()
     market.check()
+
+
+@pytest.mark.timeout(3600)
+def test_kills_of_postgresql_and_of_the_consumer_under_load_lose_no_reading(
+    plane: ControlPlane, scene: Callable[..., Scene]
+) -> None:
+    market = scene()
+    for number in range(KILLS):
+        before = market.count(_STORED)
+        load = market.run(market.journal.submit(JOBS_A_KILL, at_once=4))
+        plane.until(lambda before=before, load=load: market.count(_STORED) > before or load.done(), 30, "readings")
+        # Turn about, so that each is also away while the other is not.
+        for kill in (_kill_consumer, _kill_postgresql)[:: 1 if number % 2 else -1]:
+            kill(plane)
+        told = {run.stream_id: run.durable for run in _runs(market)}
+        missing = [stream for stream, through in told.items() if _kept(market, stream, through) < through]
+        assert not missing, "told to be durable, and so trimmed, but not there"
+        plane.until(load.done, 60, "every answer")
+    market.settle()
+    assert all(_kept(market, run.stream_id, len(run.readings)) == len(run.readings) for run in _runs(market))
+    market.check(kills=2 * KILLS, readings=market.count(_STORED))
+
+
+def _kill_consumer(plane: ControlPlane) -> None:
+    plane.parts["consumer"].kill()
+    plane.parts["consumer"].start()
+
+
+def _kill_postgresql(plane: ControlPlane) -> None:
+    plane.database.kill()
+    plane.database.start()
+
+
+def _runs(market: Scene) -> list[Run]:
+    return [run for agent in market.agents for run in agent.runs.values()]
+
+
+def _kept(market: Scene, stream: str, through: int) -> int:
+    return market.count(_OF_STREAM, stream=stream, through=through)
 
 
 async def _repeat(agent: Agent, runs: list[Run]) -> None:

@@ -5,12 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from awaiting import until
 
 from gridbay.cli.embedded import running_market
 from gridbay.client import Gridbay
@@ -69,7 +69,7 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
         try:
             made.type("deposit", "5")
             with made.sdk() as sdk:
-                _until(lambda: sdk.offers() != [], 60)
+                until(lambda: sdk.offers() != [], "an offer")
             yield made
         finally:
             made.running.stop()
@@ -93,6 +93,21 @@ def test_a_job_runs_and_its_receipt_verifies_against_the_chain(market: Market, t
     document["lines"][0]["line"]["amount_microusd"] += 1
     receipt.write_text(json.dumps(document))
     assert market.type("receipt", "verify", str(receipt), check=False).returncode == 1
+
+
+def test_what_is_not_used_goes_back_to_the_wallet_it_came_from(market: Market) -> None:
+    with market.sdk() as sdk:
+        before = sdk.balance()
+        said = market.type("withdraw", "0.5").stdout
+        assert "0.50 USDC are sent to" in said
+        (sent,) = sdk.withdrawals()
+        assert sent.signature is not None and sent.signature in said
+        assert sdk.balance().available.microusd == before.available.microusd - 500_000
+    assert "confirmed" in market.type("withdrawals", "show", sent.withdrawal_id).stdout
+    refused = market.type("withdrawals", "cancel", sent.withdrawal_id, check=False)
+    assert refused.returncode == 1 and "on its way" in refused.stderr
+    assert "custody is what the ledger says" in market.type("admin", "reconcile").stdout
+    assert market.type("withdraw", "4000", check=False).returncode == 1
 
 
 def test_the_exit_code_is_the_jobs(market: Market) -> None:
@@ -148,7 +163,7 @@ def test_whatever_is_killed_the_job_runs_on_and_is_billed_once(market: Market, m
         assert (ended.state, len(ended.attempts)) == ("succeeded", 1)
         assert text == "".join(f"step {number}\n" for number in range(1, 61))
         assert [line.window_number for line in sdk.cost(job.job_id).lines] == [0]
-    _until(lambda: len(market.processes(mark)) > 0, 60)
+    until(lambda: market.processes(mark), "its process")
 
 
 def test_a_killed_market_continues_from_its_state(market: Market) -> None:
@@ -167,12 +182,12 @@ def test_a_killed_market_continues_from_its_state(market: Market) -> None:
         assert ended.state == "succeeded"
         assert "done\n" in "".join(piece.text for piece in sdk.logs(job.job_id))
         spent = sdk.cost(job.job_id).total.microusd
-        _until(lambda: sdk.balance().available.microusd == before - spent, 30)
+        until(lambda: sdk.balance().available.microusd == before - spent, "the bill", 30)
 
 
 def _running(sdk: Gridbay, command: str) -> JobView:
     job = sdk.submit({"run": command, "max_duration": "10m"})
-    _until(lambda: sdk.job(job.job_id).state == "running", 60)
+    until(lambda: sdk.job(job.job_id).state == "running", "a job that runs")
     return job
 
 
@@ -181,10 +196,3 @@ def _command(process: psutil.Process) -> list[str]:
         return process.cmdline()
     except psutil.Error:
         return []
-
-
-def _until(condition: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "what was waited for did not come"
-        time.sleep(0.1)

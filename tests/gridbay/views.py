@@ -105,6 +105,7 @@ def ended_job(exit_code: int | None = 0, *, cost: int = 42, **more: Any) -> JobV
         "cost": Money.of(cost),
         "held": Money.of(0),
         "billed": True,
+        "run_ms": 7_000,
         "started_at": NOON,
         "ended_at": NOON.replace(second=7),
         "version": 9,

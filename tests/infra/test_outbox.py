@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from infra.database import Database
 from infra.outbox import NotReady, publish, subscribe, subscribe_many, subscriptions, wake
 from infra.outbox.delivery import ATTEMPTS_MAX, claim, deliver
-from infra.outbox.publishing import OUTBOX_CHANNEL
+from infra.outbox.publishing import OUTBOX_CHANNEL, WAKE_CHANNEL
 from infra.outbox.relay import Relay
 from infra.outbox.tables import Delivery, OutboxMessage
 from market.clock import ManualClock
@@ -81,10 +81,19 @@ def test_a_subscriber_with_patience_is_served_later_and_without_a_notification(
         with database.transaction() as session:
             assert claim(session, now + timedelta(seconds=50)) == []
             assert [due.subscriber for due in claim(session, now + timedelta(seconds=70))] == ["test.patient"]
+        listener.execute("SELECT pg_notify(%s, 'mark')", [OUTBOX_CHANNEL])
+        told = next(iter(listener.notifies(timeout=5, stop_after=1)))
+    assert told.payload == "mark", "nobody was told of the message before"
+
+
+def test_a_task_is_asked_for_only_where_its_condition_holds(database: Database) -> None:
+    with psycopg.connect(_url(database), autocommit=True) as listener:
+        listener.execute(f"LISTEN {WAKE_CHANNEL}")
         with database.transaction() as session:
-            publish(session, EpochClosed(epoch=1))
-        told = [notify.payload for notify in listener.notifies(timeout=5, stop_after=1)]
-    assert told == [""], "the message that somebody hears at once is the only one that was told of"
+            wake(session, "nobody.waits", where="EXISTS (SELECT FROM outbox_messages)")
+            wake(session, "somebody.waits", where="NOT EXISTS (SELECT FROM outbox_messages)")
+        listener.execute("SELECT pg_notify(%s, 'mark')", [WAKE_CHANNEL])
+        assert [told.payload for told in listener.notifies(timeout=5, stop_after=2)] == ["somebody.waits", "mark"]
 
 
 def _url(database: Database) -> str:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.secrets import SecretBox
+from market.errors import InvalidInput
 
 BOX = SecretBox(b"\x01" * 32)
 
@@ -31,7 +32,19 @@ def test_a_key_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text(SecretBox.generate_key())
     file.chmod(0o644)
-    with pytest.raises(ValueError, match="chmod 600"):
+    with pytest.raises(InvalidInput, match="read by others"):
         SecretBox.from_file(file)
     file.chmod(0o600)
     assert SecretBox.from_file(file).open(SecretBox.from_file(file).seal("x", "y"), "y") == "x"
+
+
+@pytest.mark.parametrize("content", [None, "", "ab", "no digits at all"])
+def test_what_is_no_key_file_is_said_with_how_to_make_one(tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "key"
+    if content is not None:
+        file.write_text(content)
+        file.chmod(0o600)
+    with pytest.raises(InvalidInput) as refused:
+        SecretBox.from_file(file)
+    assert str(file) in refused.value.detail
+    assert "openssl" in refused.value.remedy

@@ -1,17 +1,18 @@
 """What is written waits and goes in one statement: before anything reads, at a savepoint's edges and at the commit."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import event, func, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, event, func, select, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from infra.bulk import insert_rows, write_changes
 from infra.database import Database
 from infra.outbox import publish
 from infra.outbox.tables import OutboxMessage
+from infra.statements import Statement
 from market.messages import WalletChanged
 from scheduler.tables import Provider, Workdir
 
@@ -20,13 +21,19 @@ COUNT = select(func.count()).select_from(Provider)
 
 
 @pytest.fixture
-def sent(database: Database) -> Iterator[list[str]]:
+def sent(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The statements that went to the server."""
     found: list[str] = []
+    run = Statement.run
 
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         found.append(statement)
 
+    def note_and_run(self: Statement, connection: Connection, values: Mapping[str, Any]) -> list[Any]:
+        found.append(self.sql)
+        return run(self, connection, values)
+
+    monkeypatch.setattr(Statement, "run", note_and_run)
     event.listen(database.engine, "before_cursor_execute", note)
     yield found
     event.remove(database.engine, "before_cursor_execute", note)
@@ -38,6 +45,22 @@ def _provider(number: int) -> dict[str, Any]:
 
 def _told(number: int) -> WalletChanged:
     return WalletChanged(provider_id=f"prv_{number}", wallet_address="w", changed_at=AT)
+
+
+def test_what_was_written_of_loaded_rows_is_not_looked_at_again(database: Database, sent: list[str]) -> None:
+    with database.transaction() as session:
+        insert_rows(session, Provider, [_provider(1), _provider(2)])
+    with database.transaction() as session:
+        rows = session.scalars(select(Provider)).all()
+        for row in rows:
+            row.name = "renamed"
+        write_changes(session)
+        assert not session.dirty
+        rows[0].name = "again"
+        write_changes(session)
+    with database.read() as session:
+        assert set(session.scalars(select(Provider.name))) == {"renamed", "again"}
+    assert sum("UPDATE providers" in sql for sql in sent) == 2
 
 
 def test_rows_of_several_tables_and_messages_go_in_one_statement(database: Database, sent: list[str]) -> None:
@@ -57,6 +80,8 @@ def test_whoever_reads_sees_what_was_written(database: Database) -> None:
     with database.transaction() as session:
         insert_rows(session, Provider, [_provider(1)])
         assert session.scalar(COUNT) == 1
+        insert_rows(session, Provider, [_provider(2)])
+        assert session.scalar(text("SELECT count(*) FROM providers")) == 2, "plain SQL sees it, too"
 
 
 def test_two_writes_to_a_table_do_not_meet_in_one_statement(database: Database, sent: list[str]) -> None:
@@ -110,3 +135,8 @@ def test_nothing_is_held_back_when_a_transaction_is_given_up(database: Database)
         raise GivenUp
     with database.read() as session:
         assert session.scalar(COUNT) == 0
+
+
+def test_a_session_that_reads_cannot_write(database: Database) -> None:
+    with pytest.raises(DBAPIError, match="read-only"), database.read() as session:
+        insert_rows(session, Provider, [_provider(1)])

@@ -204,3 +204,13 @@ def test_a_growing_tree_has_the_root_of_its_leaves(count: int) -> None:
     for leaf in leaves:
         tree.add(leaf)
     assert (tree.count, tree.root()) == (count, merkle.root(leaves))
+
+
+@settings(deadline=None, max_examples=20)
+@given(count=st.integers(1, 3 * merkle.BLOCK + 3), at=st.integers(0))
+def test_a_path_over_blocks_is_the_path_over_the_whole_tree(count: int, at: int) -> None:
+    leaves, index = [number.to_bytes(32) for number in range(count)], at % count
+    blocks = [leaves[start : start + merkle.BLOCK] for start in range(0, count, merkle.BLOCK)]
+    roots = [merkle.root(block) for block in blocks]
+    found = merkle.path_over_blocks(roots, blocks[index // merkle.BLOCK], index)
+    assert found == merkle.path(merkle.levels(leaves), index)

@@ -20,6 +20,7 @@ from market.specs import parse_job_spec
 from market.states import JobState
 from monitoring.overview import ledger_state, overview
 from scheduler.rounds import placing, quotes
+from scheduler.rounds.queueing import Walk
 from scheduler.supply import nodes, providers
 from scheduler.supply.nodes import Heartbeat
 from scheduler.work import jobs
@@ -84,7 +85,7 @@ def test_the_overview_is_what_happened(session: Session, clock: ManualClock) -> 
     _node(session, clock, gpus=4, simulated=True)
     for _ in range(3):
         _job(session, clock, organization_id)
-    assert placing.place(session, clock, limit=10, seed="s").placed == 2
+    assert placing.place(session, clock, Walk(10), seed="s").placed == 2
     clock.advance(timedelta(seconds=7))
     seen = overview(session, clock.now())
     assert (seen.nodes.online, seen.nodes.lost) == (2, 0)

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -26,6 +26,7 @@ from market.canonical import canonical_json
 from market.clock import ManualClock
 from market.customer_api import IDEMPOTENCY_HEADER
 from market.ids import new_id
+from market.reading_runs import runs_of
 from market.readings import GENESIS, Reading
 from market.resources import Inventory
 from market.signing import JOIN_TAG, REPORT_TAG, NodeKey
@@ -96,14 +97,23 @@ class Node(Caller):
         super().__init__(app, token)
         self.node_id, self.key = node_id, key
 
-    async def poll(self, *, seen: int = 0, wait: float = 0, pool: str = "ready") -> dict[str, Any]:
-        body = {"boot_id": "boot", "seen_version": seen, "wait_seconds": wait, "pool": pool}
+    async def poll(
+        self,
+        *,
+        seen: int = 0,
+        wait: float = 0,
+        pool: str = "ready",
+        streams: Sequence[str] = (),
+        known: Sequence[str] | None = None,
+    ) -> dict[str, Any]:
+        body = {"boot_id": "boot", "seen_version": seen, "wait_seconds": wait, "pool": pool, "streams": list(streams)}
+        body["known"] = known if known is None else list(known)
         answer = await self.post("/agent/v1/poll", body)
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
     async def report(self, *statuses: AttemptStatus, readings: list[Reading] | None = None) -> httpx.Response:
-        report = Report(node_id=self.node_id, sent_at_ms=0, statuses=list(statuses), readings=readings or [])
+        report = Report(node_id=self.node_id, sent_at_ms=0, statuses=list(statuses), runs=list(runs_of(readings or [])))
         body = canonical_json(report.model_dump(mode="json"))
         return await self.send_report(body, self.key.sign(REPORT_TAG, body))
 

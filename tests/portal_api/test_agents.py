@@ -64,6 +64,24 @@ async def test_a_waiting_poll_is_answered_by_the_commit_that_places_work(world: 
     assert at_once["version"] == answer["version"], "what is newer than seen is answered at once"
 
 
+async def test_what_is_new_to_a_node_comes_with_its_order_but_for_secrets_and_long_ones(world: PortalWorld) -> None:
+    customer, node = await world.customer(), await world.node()
+    await customer.put("/v1/secrets/API_KEY", {"value": "canary"})
+    plain = (await world.placed(customer, run="echo plain", env={"A": "1"}))[1]
+    known = (await world.placed(customer))[1]
+    secret = (await world.placed(customer, secrets=["API_KEY"]))[1]
+    long = (await world.placed(customer, env={f"A{number}": "x" * 30_000 for number in range(3)}))[1]
+    unasked = {item["attempt_id"]: item["order"] for item in (await node.poll())["attempts"]}
+    assert unasked == dict.fromkeys([plain, known, secret, long])
+    answer = await node.poll(known=[known])
+    orders = {item["attempt_id"]: item["order"] for item in answer["attempts"]}
+    assert orders == {
+        plain: (await node.get(f"/agent/v1/attempts/{plain}/order")).json(),
+        **dict.fromkeys([known, secret, long]),
+    }
+    assert orders[plain]["run"] == "echo plain" and "canary" not in str(answer)
+
+
 async def test_a_poll_with_no_news_ends_with_its_wait(world: PortalWorld) -> None:
     node = await world.node()
     seen = (await node.poll())["version"]

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import pytest
 from sqlalchemy import func, select
 
 from infra.database import Database
@@ -44,9 +45,11 @@ def test_a_key_that_is_being_worked_on_is_refused_at_once(database: Database) ->
 
 
 def test_a_key_whose_effect_was_rolled_back_is_free_again(database: Database, clock: ManualClock) -> None:
-    with database.read() as session:
+    with pytest.raises(ZeroDivisionError), database.transaction() as session:
         idempotency.claim(session, [INTENT])
         idempotency.remember(session, [(INTENT, Answered(201, {}))], clock.now())
+        session.flush()
+        raise ZeroDivisionError
     with database.read() as session:
         assert idempotency.claim(session, [INTENT]) == [None]
 

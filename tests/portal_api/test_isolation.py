@@ -18,6 +18,7 @@ from market.ids import new_id
 from market.signing import REPORT_TAG, NodeKey
 from portal_api.identity import tokens
 from portal_api.identity.tokens import Role, TokenKind
+from scheduler.rounds import records
 
 pytestmark = pytest.mark.anyio
 
@@ -45,6 +46,7 @@ class Right:
 
 ABOUT_THE_MARKET = (frozenset({"operator"}), CUSTOMERS, EVERYBODY)
 SPEND = {"Idempotency-Key": "isolation"}
+WALLET = "9xQeWvG816bUx9EPjHmaT23yvVM2ZWbrrpZb9PusVFin"
 RIGHTS: dict[str, Right] = {
     "get_health": Right(EVERYBODY),
     "get_published_epoch": Right(EVERYBODY),
@@ -61,6 +63,7 @@ RIGHTS: dict[str, Right] = {
     "list_jobs": Right(CUSTOMERS),
     "plan_job": Right(CUSTOMERS, {"spec": SPEC}),
     "get_job": Right(CUSTOMERS, owned=True),
+    "explain_job": Right(CUSTOMERS, owned=True),
     "stop_job": Right(WRITERS, owned=True),
     "list_outputs": Right(CUSTOMERS, owned=True),
     "get_cost": Right(CUSTOMERS, owned=True),
@@ -69,12 +72,24 @@ RIGHTS: dict[str, Right] = {
     "follow_states": Right(CUSTOMERS, owned=True),
     "declare_workdir": Right(WRITERS, {"sha256": "a" * 64, "size_bytes": 10}),
     "get_balance": Right(CUSTOMERS),
+    "list_budgets": Right(CUSTOMERS),
+    "put_budget": Right(OWNERS, {"period": "month", "limit_microusd": 10**12}),
+    "delete_budget": Right(OWNERS, owned=True),
+    "list_money_events": Right(CUSTOMERS),
+    "get_money_watch": Right(CUSTOMERS),
+    "put_money_watch": Right(OWNERS, {"low_microusd": 1_000_000, "forecast_hours": 24}),
     "request_deposit": Right(OWNERS, {"amount_microusd": 1_000_000}, headers=SPEND),
     "get_deposit": Right(CUSTOMERS, owned=True),
+    "request_withdrawal": Right(OWNERS, {"amount_microusd": 20_000, "wallet_address": WALLET}, headers=SPEND),
+    "list_withdrawals": Right(CUSTOMERS),
+    "get_withdrawal": Right(CUSTOMERS, owned=True),
+    "cancel_withdrawal": Right(OWNERS, owned=True),
     "list_nodes": Right(PROVIDERS),
     "list_minutes": Right(PROVIDERS, owned=True),
     "create_join_token": Right(PROVIDERS, {"name": "x"}),
     "put_wallet": Right(PROVIDERS, {"wallet_address": None}),
+    "get_node_terms": Right(PROVIDERS, owned=True),
+    "put_node_terms": Right(PROVIDERS, {"region": "eu-west"}, owned=True),
     "set_price": Right(PROVIDERS, {"unit": "cpu", "price_microusd_per_unit_hour": 10_000}, owned=True),
     "get_earnings": Right(PROVIDERS),
     "join_node": Right(frozenset({"joiner"})),
@@ -89,6 +104,7 @@ RIGHTS: dict[str, Right] = {
     "begin_proof": Right(AGENTS, owned=True),
     "commit_proof": Right(AGENTS, {"roots": ["a" * 64]}, owned=True),
     "remember_proof": Right(AGENTS, {"roots": []}, owned=True),
+    "probe_network": Right(AGENTS, owned=True),
     "answer_proof": Right(AGENTS, {"openings": []}, owned=True),
     "list_device_proofs": Right(PROVIDERS),
     "appeal_ban": Right(PROVIDERS, owned=True),
@@ -100,6 +116,12 @@ RIGHTS: dict[str, Right] = {
     "get_metrics": Right(frozenset({"operator"})),
     "get_report": Right(frozenset({"operator"})),
     "get_job_trace": Right(frozenset({"operator"})),
+    "list_rounds": Right(frozenset({"operator"})),
+    "replay_round": Right(frozenset({"operator"})),
+    "list_shares": Right(frozenset({"operator"})),
+    "put_share": Right(frozenset({"operator"}), {"weight_milli": 2000}),
+    "list_adjustments": Right(frozenset({"operator"})),
+    "adjust_line": Right(frozenset({"operator"}), {"line_id": "line_x", "reason": "x"}, headers=SPEND),
     "get_ledger": Right(frozenset({"operator"})),
     "close_epoch": Right(frozenset({"operator"})),
     "get_reconciliation": Right(frozenset({"operator"})),
@@ -145,6 +167,9 @@ async def _cast(world: PortalWorld) -> Cast:
     await owner.post(f"/v1/jobs/{ended}/stop")
     world.deliver()
     deposit = await owner.post("/v1/deposits", {"amount_microusd": 1_000_000}, key="cast")
+    wanted = {"amount_microusd": 20_000, "wallet_address": WALLET}
+    withdrawal = await owner.post("/v1/withdrawals", wanted, key="cast-out")
+    budget = await owner.put("/v1/budgets", {"period": "day", "limit_microusd": 10**12})
     await owner.put("/v1/secrets/MINE", {"value": "s3cret"})
     disposable = (await owner.post("/v1/tokens", {"name": "x", "role": "viewer"})).json()["token_id"]
     revoked = await world.member(owner, Role.OWNER)
@@ -176,15 +201,24 @@ async def _cast(world: PortalWorld) -> Cast:
         "job_id": ended,
         "attempt_id": attempt_id,
         "deposit_id": deposit.json()["deposit_id"],
+        "withdrawal_id": withdrawal.json()["withdrawal_id"],
         "token_id": disposable,
+        "budget_id": budget.json()["budget_id"],
         "name": "MINE",
         "node_id": agent.node_id,
         "epoch": "1",
         "report": "gmv",
         "challenge_id": challenge_id,
+        "round_id": _newest_round(world),
         "device": "cpu",
+        "organization_id": owner.organization_id,
     }
     return Cast(callers, names, join_body(NodeKey.generate(), join_token))
+
+
+def _newest_round(world: PortalWorld) -> str:
+    with world.base.database.read() as session:
+        return records.recorded(session, limit=1)[0].id
 
 
 def _operations(document: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -198,7 +232,7 @@ def _operations(document: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 def _missing(names: Mapping[str, str]) -> dict[str, str]:
     """Well-formed names of things that never were."""
     prefixes = {"job_id": "job", "attempt_id": "att", "deposit_id": "dep", "token_id": "tok", "node_id": "node"}
-    prefixes["challenge_id"] = "prf"
+    prefixes |= {"challenge_id": "prf", "withdrawal_id": "wdr", "budget_id": "bud"}
     fresh = {name: new_id(prefix) for name, prefix in prefixes.items()}  # type: ignore[arg-type]
     return {**names, **fresh, "name": "NEVER"}
 

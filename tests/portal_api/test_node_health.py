@@ -3,6 +3,8 @@
 import pytest
 from portal_world import PortalWorld
 
+from scheduler.proofs import mending
+
 pytestmark = pytest.mark.anyio
 UUID = "GPU-5c9e0000"
 GPU = {"uuid": UUID, "index": 0, "model": "NVIDIA H100", "memory_bytes": 85 * 10**9, "ecc": True, "nvlinks": 18}
@@ -28,6 +30,11 @@ async def test_provider_and_operator_see_what_stands_and_how_it_is_mended(world:
     assert (offer["total_milli"], offer["free_milli"]) == (1000, 0)
 
     assert (await node.put("/agent/v1/health", {"conditions": []})).status_code == 204
+    (listed,) = (await operator.get("/ops/v1/conditions")).json()["items"]
+    assert (listed["code"], listed["quarantines"]) == ("awaits_proof", True)
+    assert "PyTorch" in listed["remedy"]
+    with world.base.database.transaction() as session:
+        mending.release(session, node.node_id, UUID, world.clock.now())
     assert (await operator.get("/ops/v1/conditions")).json()["items"] == []
     (offer,) = (await (await world.customer()).get("/v1/offers", params={"unit": "gpu"})).json()["items"]
     assert offer["free_milli"] == 1000

@@ -10,12 +10,13 @@ from portal_world import Node, PortalWorld
 from pydantic import BaseModel
 
 from market.clock import ManualClock
-from market.proof_api import ProofAnswer, ProofsAnswer
+from market.errors import Unavailable
+from market.measured import Measure
+from market.proof_api import ProofAnswer, ProofNetwork, ProofsAnswer
 from market.resources import Unit
 from portal_api.job_views import offer_view
 from provider_agent.proving.proving import Proving
 from scheduler.proofs import planning, verifying
-from scheduler.proofs.benchmarks import MATRIX
 from scheduler.supply.offers import OfferRecord
 
 pytestmark = pytest.mark.anyio
@@ -26,6 +27,7 @@ class Conversation:
 
     def __init__(self, node: Node, clock: ManualClock) -> None:
         self._node, self._clock = node, clock
+        self.probe: ProofNetwork | None = None
 
     async def proofs(self) -> ProofsAnswer:
         return ProofsAnswer.model_validate((await self._node.get("/agent/v1/proofs")).json())
@@ -35,6 +37,9 @@ class Conversation:
         self._clock.advance(timedelta(seconds=1))
         told = await self._node.post(f"/agent/v1/proofs/{challenge_id}/{turn}", body)
         assert told.status_code == 200, told.text
+        if turn == "network":
+            self.probe = ProofNetwork.model_validate(told.json())
+            raise Unavailable("no storage runs beside this test")
         return answer.model_validate(told.json())
 
     async def answer_proof(self, challenge_id: str, request: ProofAnswer) -> None:
@@ -54,21 +59,32 @@ async def test_an_agent_proves_its_node_and_everybody_sees_it(world: PortalWorld
     provider_id, provider = await world.provider()
     node, operator = await world.node(provider_id), await world.operator()
     assert _plan(world) == 1
-    agent = Proving(Conversation(node, world.clock), frozenset, [None], tmp_path)
+    conversation = Conversation(node, world.clock)
+    agent = Proving(conversation, frozenset, [None], tmp_path)
     await agent.ask()
     await agent.settled()
+    assert conversation.probe is not None
+    assert conversation.probe.upload_url.startswith(f"http://storage.test/probes/{node.node_id}?")
     judged = verifying.run(world.base.database, world.clock, shadow=(), cpu_seconds_max=10)
     assert judged == 1
     [seen] = (await provider.get("/provider/v1/proofs")).json()["items"]
     assert (seen["device"], seen["state"], seen["engine"], seen["outcome"]) == ("cpu", "verified", "numpy", "passed")
     told = [(figure["kind"], figure["by_market"]) for figure in seen["measured"]]
-    assert told == [("disk_write_bytes_per_second", False)]
+    assert told == [("disk_read_bytes_per_second", False), ("disk_write_bytes_per_second", False)]
     told = (await operator.get("/ops/v1/proofs")).json()
     assert (told["judged"], told["missed"], told["items"]) == ({"passed": 1}, 0, [])
     assert told["verifier_cpu_ms"] >= 0
-    [offer] = (await (await world.customer()).get("/v1/offers", params={"verified": "true"})).json()["items"]
+    customer = await world.customer()
+    search = {"verified": "true", "at_least": "disk_write=1kB", "sort": "work"}
+    [offer] = (await customer.get("/v1/offers", params=search)).json()["items"]
     assert offer["verified"] and offer["measured"]["disk_write_bytes_per_second"] > 0
     assert offer["work_price"] is None, "nobody measured the rate of these processors"
+    assert (await customer.get("/v1/offers", params={"at_least": "network_up=1"})).json()["items"] == []
+    query = '{ offers(where: {atLeast: ["disk_write=1kB"], sort: WORK}) { measured { kind value } } }'
+    told = (await customer.post("/graphql", {"query": query})).json()["data"]["offers"]
+    assert {"kind": "disk_write_bytes_per_second", "value": offer["measured"]["disk_write_bytes_per_second"]} in told[
+        0
+    ]["measured"]
     assert (await agent_asks_again(agent, node)) == []
 
 
@@ -84,7 +100,7 @@ def test_work_has_a_price_where_its_rate_was_measured() -> None:
     offer = OfferRecord(
         offer_id="off_1", node_id="node_1", node_name="amber", provider_id="prv_1", unit=Unit.GPU, model="H100",
         memory_bytes=1, total_milli=1000, free_milli=1000, cpu_free_milli=1, memory_free_bytes=1,
-        price_microusd_per_unit_hour=2_000_000, simulated=False, verified=True, measured={MATRIX: 10**15},
+        price_microusd_per_unit_hour=2_000_000, simulated=False, verified=True, measured={Measure.MATRIX.kind: 10**15},
     )  # fmt: skip
     view = offer_view(offer)
     assert view.work_price is not None and view.work_price.microusd == 555_556

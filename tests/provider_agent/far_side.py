@@ -94,6 +94,7 @@ class FarSide:
         self.joined: list[JoinRequest] = []
         self.complaints: list[str] = []
         self.hold_polls_seconds = 0.0
+        self.orders_unasked = False
         self.token = TOKEN
         self.url = ""
 
@@ -195,6 +196,7 @@ class FarSide:
                     cpu_milli=500,
                     memory_bytes=256 * 2**20,
                     disk_bytes=wanted.disk_bytes,
+                    order=wanted.order if self.orders_unasked else None,
                 )
             )
         return PollAnswer(
@@ -210,7 +212,7 @@ class FarSide:
         for status in report.statuses:
             if status.attempt_id in self.attempts:
                 self.attempts[status.attempt_id].statuses.append(status)
-        for reading in report.readings:
+        for reading in [*report.readings, *(one for run in report.runs for one in run.readings())]:
             known = self.readings.setdefault(reading.stream_id, {}).setdefault(reading.sequence, reading)
             if known != reading:
                 self.complaints.append(f"reading {reading.sequence} came twice with different content")

@@ -1,6 +1,5 @@
 """A node tells Prometheus of its attempts, its spool and its GPUs, under names that dashboards know."""
 
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ import httpx
 import pytest
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from tools import tool
 
 from market.health import Condition, HealthCode
 from market.resources import GpuFacts
@@ -102,9 +102,7 @@ def test_attempts_spool_minders_and_devices_are_told(text: str) -> None:
 
 def test_promtool_accepts_it(text: str) -> None:
     """Prometheus' own checker; 3 is its exit status for names that are not of its style, and DCGM's are not."""
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("no promtool here; infra/ci/machine.sh sees to it that CI has one")
+    promtool = tool("promtool")
     told = subprocess.run(
         [promtool, "check", "metrics"], check=False, input=text, capture_output=True, text=True, timeout=60
     )

@@ -36,6 +36,14 @@ def test_a_job_runs_and_everything_of_it_arrives(far: FarSide, agent: AgentProce
     assert far.complaints == []
 
 
+def test_an_order_that_came_with_the_poll_is_not_asked_for(far: FarSide, agent: AgentProcess) -> None:
+    far.orders_unasked = True
+    attempt_id = far.want("echo here")
+    assert far.exit_of(attempt_id).exit_code == 0
+    assert ("GET", f"/agent/v1/attempts/{attempt_id}/order") not in far.requests
+    assert any(attempt_id in (poll.known or []) for poll in far.polls), "from then on it is known"
+
+
 def test_the_command_finds_what_it_is_promised_and_secrets_stay_in_its_memory(
     far: FarSide, agent: AgentProcess
 ) -> None:

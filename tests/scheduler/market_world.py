@@ -18,6 +18,7 @@ from market.specs import parse_job_spec
 from market.states import Reason
 from scheduler import handlers
 from scheduler.rounds import placing, quotes
+from scheduler.rounds.queueing import Walk
 from scheduler.supply import nodes, providers
 from scheduler.supply.nodes import Heartbeat
 from scheduler.tables import Attempt, Job, Lease, Node, Provider
@@ -95,7 +96,7 @@ class World:
         return job_id
 
     def place(self, *, limit: int = 500, seed: str = "seed") -> int:
-        return placing.place(self.session, self.clock, limit=limit, seed=seed).placed
+        return placing.place(self.session, self.clock, Walk(limit), seed=seed).placed
 
     def running(self, **spec: Any) -> tuple[str, str]:
         """A job whose only attempt runs: (job id, attempt id)."""

@@ -81,7 +81,7 @@ def test_another_nodes_attempt_is_refused_and_an_unknown_one_forgotten(world: Wo
     unknown = AttemptStatus(attempt_id="att_unknown", state="exited", exit_code=0)
     assert attempts.report(world.session, stranger.id, [unknown], world.clock.now()) == ["att_unknown"]
     with pytest.raises(NotFound):
-        orders.order(world.session, stranger.id, attempt_id)
+        orders.start(world.session, stranger.id, attempt_id)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_failure_is_tried_again_as_often_as_the_customer_said(world: World, re
     assert world.place() == 1
     second = world.newest(job_id)
     assert (second.number, second.id != first.id) == (2, True)
-    assert orders.order(world.session, second.node_id, second.id).run_for_seconds == 69
+    assert orders.start(world.session, second.node_id, second.id).run_for_seconds == 69
     world.report(second.id, "exited", reason, 1)
     assert (world.record(job_id).state, world.record(job_id).reason) == (JobState.FAILED, reason)
     assert [message.attempts_placed for message in world.told(JobEnded)] == [2]

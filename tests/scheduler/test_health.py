@@ -4,14 +4,14 @@ from datetime import timedelta
 
 import pytest
 from market_world import World, inventory
-from sqlalchemy import func, select
+from sqlalchemy import select
 
-from infra.outbox.tables import OutboxMessage
 from market.agent_api import HealthReport
 from market.errors import NotFound
 from market.health import Condition, HealthCode
 from market.health import GpuMinute as ToldMinute
 from market.ids import new_id
+from scheduler.proofs import mending
 from scheduler.supply import health, nodes
 from scheduler.tables import Gpu, GpuMinute, Job, LeaseGpu, Node, NodeCondition
 
@@ -24,6 +24,13 @@ def say(world: World, node: Node, *conditions: Condition, minutes: tuple[ToldMin
     report = HealthReport(conditions=list(conditions), minutes=list(minutes))
     health.take(world.session, node.id, report, world.clock.now())
     world.session.flush()
+
+
+def proven(world: World, node: Node) -> None:
+    """All of its GPUs have passed a proof that began now."""
+    for gpu in world.session.scalars(select(Gpu).where(Gpu.node_id == node.id)):
+        mending.release(world.session, node.id, gpu.uuid, world.clock.now())
+    world.session.expire_all()
 
 
 def standing(world: World, node: Node) -> list[tuple[str, str | None]]:
@@ -42,6 +49,9 @@ def test_nothing_is_placed_on_a_gpu_in_quarantine_until_its_agent_takes_it_back(
     assert held == [uuid_of(node, 1, world)]
 
     say(world, node)
+    assert world.place() == 0, "its agent's word took it out, and does not bring it back"
+    assert standing(world, node) == [("awaits_proof", sick)]
+    proven(world, node)
     assert world.place() == 1
     assert world.session.get_one(Job, two).attempts_placed == 1
     assert standing(world, node) == []
@@ -81,16 +91,42 @@ def test_a_round_that_was_decided_before_the_quarantine_is_not_applied(world: Wo
     assert node.revision == before + 1, "the same said again changes nothing"
 
 
-def test_a_quarantine_that_ends_wakes_placement(world: World) -> None:
+def test_a_quarantine_ends_with_a_proof_which_makes_older_decisions_void(world: World) -> None:
     node = world.node(["H100"])
     condition = Condition(code=HealthCode.TOO_HOT, gpu_uuid=uuid_of(node, 0, world))
     say(world, node, condition)
-    before = world.session.scalar(select(func.count()).select_from(OutboxMessage))
-    say(world, node, condition)
-    assert world.session.scalar(select(func.count()).select_from(OutboxMessage)) == before
     say(world, node)
     gpu = world.session.scalars(select(Gpu).where(Gpu.node_id == node.id)).one()
-    assert (gpu.quarantined, gpu.mended_at) == (False, world.clock.now())
+    assert (gpu.quarantined, gpu.mended_at) == (True, world.clock.now())
+    revision = node.revision
+    proven(world, node)
+    assert (gpu.quarantined, node.revision) == (False, revision + 1)
+
+
+def test_a_proof_that_began_before_the_card_was_well_shows_nothing(world: World) -> None:
+    node = world.node(["H100"])
+    began = world.clock.now()
+    uuid = uuid_of(node, 0, world)
+    say(world, node, Condition(code=HealthCode.GPU_LOST, gpu_uuid=uuid))
+    mending.release(world.session, node.id, uuid, began + timedelta(days=1))
+    assert standing(world, node)[0][0] == "gpu_lost", "nor does any while it is not well"
+    world.clock.advance(timedelta(minutes=1))
+    say(world, node)
+    mending.release(world.session, node.id, uuid, began)
+    assert standing(world, node) == [("awaits_proof", uuid)]
+    say(world, node, Condition(code=HealthCode.GPU_LOST, gpu_uuid=uuid))
+    assert standing(world, node) == [("gpu_lost", uuid)], "what comes again is told as what it is"
+
+
+def test_on_a_market_without_proofs_whatever_is_well_is_taken_back(world: World) -> None:
+    well, sick = world.node(["H100"]), world.node(["A100"])
+    for node in (well, sick):
+        say(world, node, Condition(code=HealthCode.TOO_HOT, gpu_uuid=uuid_of(node, 0, world)))
+    say(world, well)
+    mending.release_all(world.session)
+    world.session.expire_all()
+    gpus = world.session.scalars(select(Gpu).order_by(Gpu.model.desc())).all()
+    assert [gpu.quarantined for gpu in gpus] == [False, True]
 
 
 def test_what_ended_is_kept_with_its_times_and_comes_again_as_a_new_one(world: World) -> None:

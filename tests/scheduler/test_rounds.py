@@ -16,6 +16,7 @@ from market.resources import Unit
 from market.specs import parse_job_spec
 from market.states import AttemptState, JobState, Reason
 from scheduler.rounds import placing
+from scheduler.rounds.queueing import Walk
 from scheduler.supply import nodes
 from scheduler.tables import Attempt, Gpu, Job, Lease, LeaseGpu, Node
 from scheduler.tables.leases import WHOLE_GPU
@@ -46,7 +47,7 @@ def test_a_placed_job_has_an_attempt_a_lease_and_its_gpus_and_its_node_is_told(w
     assert desire.version > version
     assert (desire.attempts[0].attempt_id, desire.attempts[0].held_for_ms) == (attempt.id, 600_000)
     assert len(desire.attempts[0].gpu_uuids) == 2
-    order = orders.order(world.session, node.id, attempt.id)
+    order = orders.start(world.session, node.id, attempt.id)
     assert (order.job_id, order.spec.run, order.run_for_seconds) == (job_id, "true", 24 * 3600)
 
 
@@ -156,7 +157,7 @@ def test_a_decision_on_a_node_that_changed_meanwhile_is_dropped(database: Databa
 
     with pytest.MonkeyPatch.context() as patch, database.transaction() as session:
         patch.setattr(placing._engine, "choose", choose_late)
-        assert placing.place(session, clock, limit=10, seed="s").placed == 0
+        assert placing.place(session, clock, Walk(10), seed="s").placed == 0
     with database.read() as session:
         assert session.get_one(Job, job_id).state is JobState.QUEUED
 
@@ -170,3 +171,17 @@ def test_a_job_id_is_used_once(world: World) -> None:
     again = NewJob(world.job(), ORGANIZATION, parse_job_spec({"run": "other"}), None, 1, 1)
     with pytest.raises(IntegrityError), world.session.begin_nested():
         jobs.submit(world.session, [again], world.clock.now())
+
+
+def test_rounds_judge_by_the_newest_requests_of_before_their_minute(world: World) -> None:
+    recent = placing._Recent()
+    minute = timedelta(minutes=1)
+    first = world.job()
+    assert recent.of(world.session, world.clock.now()) == [], "the minute is not over"
+    world.clock.advance(minute)
+    known = recent.of(world.session, world.clock.now())
+    assert [request.job_id for request in known] == [first]
+    second = world.job()
+    assert recent.of(world.session, world.clock.now()) is known, "it is read once a minute"
+    world.clock.advance(minute)
+    assert {request.job_id for request in recent.of(world.session, world.clock.now())} == {first, second}

@@ -1,11 +1,11 @@
 """The sweep: a silent node is lost and its jobs recover, but its GPUs stay held, and nobody is evicted in a mass."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from awaiting import until
 from market_world import LIMITS, ORGANIZATION, World
 from sqlalchemy import text
 
@@ -258,13 +258,12 @@ def wait_until_someone_waits_for_a_lock(database: Database) -> None:
     waiting = text(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     )
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
+
+    def somebody_waits() -> bool:
         with database.read() as session:
-            if session.scalar(waiting):
-                return
-        time.sleep(0.01)
-    raise AssertionError("nobody waits")
+            return bool(session.scalar(waiting))
+
+    until(somebody_waits, "somebody who waits for a lock")
 
 
 def test_a_node_that_is_lost_for_an_hour_is_gone_and_comes_back_when_it_is_heard(world: World) -> None:

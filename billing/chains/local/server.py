@@ -25,6 +25,7 @@ from billing.chains.local.jsonrpc import Dispatcher, Silence
 from billing.chains.local.methods import Methods
 from billing.chains.local.slots import Timing
 from billing.chains.local.view import View
+from infra.telemetry import REQUESTS
 
 BODY_BYTES_MAX: Final = 256 * 1024
 CONNECTIONS_MAX: Final = 128
@@ -152,6 +153,7 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_POST(self) -> None:
+        self._began = time.perf_counter()
         length = self.headers.get("Content-Length", "")
         if not length.isdecimal():
             self._reply(HTTPStatus.LENGTH_REQUIRED, b"")
@@ -165,6 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._reply(HTTPStatus.OK, self.server.dispatcher(self.path).answer(body))
             except Silence:
                 self.close_connection = True
+                self._count("none")
 
     def _reply(self, status: HTTPStatus, body: bytes) -> None:
         # After a refusal the unread body would be taken for the next request.
@@ -176,6 +179,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
+        self._count(str(int(status)))
+
+    def _count(self, status: str) -> None:
+        REQUESTS.labels("POST", "rpc", status).observe(time.perf_counter() - self._began)
 
     def version_string(self) -> str:
         return "gridbay-local-chain"

@@ -42,5 +42,5 @@ def check(engine: Engine) -> None:
 
 
 def _round(engine: Engine, seed: bytes) -> np.ndarray:
-    left, right = engine.matrix(seed, TRIED_SIZE), engine.matrix(seed[::-1], TRIED_SIZE)
+    left, right = engine.matrix(seed, TRIED_SIZE), engine.factor(engine.matrix(seed[::-1], TRIED_SIZE))
     return engine.fingerprints(engine.product(left, right), seed)

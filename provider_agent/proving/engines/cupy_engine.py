@@ -8,11 +8,11 @@ import numpy as np
 from market.proof.arithmetic import Fingerprints
 from market.proof.philox import ENTRIES_PER_BLOCK
 from provider_agent.proving.engines.kernels import SOURCE
-from provider_agent.proving.engines.port import EngineUnusable
+from provider_agent.proving.engines.port import COPY_BYTES, Copies, EngineUnusable, best_rate
 
 THREADS = 256
 CUDA_R_8I, CUDA_R_32I = 3, 10
-CUBLAS_OP_N, CUBLAS_COMPUTE_32I, CUBLAS_GEMM_DEFAULT = 0, 72, -1
+CUBLAS_OP_N, CUBLAS_OP_T, CUBLAS_COMPUTE_32I, CUBLAS_GEMM_DEFAULT = 0, 1, 72, -1
 
 
 class CupyEngine:
@@ -42,14 +42,18 @@ class CupyEngine:
         self._generate((grid,), (THREADS,), (whole, np.uint64(per_row), np.uint64(blocks), *words))
         return whole
 
+    def factor(self, whole: Any) -> Any:
+        """Transposed: cuBLAS has tensor core kernels for INT8 in the layout TN alone."""
+        return self._cupy.ascontiguousarray(whole.T)
+
     def product(self, left: Any, right: Any) -> Any:
-        """Row by row what cuBLAS computes column by column: (A·B)ᵗ = Bᵗ·Aᵗ."""
+        """Row by row what cuBLAS computes column by column: (A·B)ᵗ = Bᵗ·Aᵗ. right: as `factor` lays it out."""
         cupy = self._cupy
         size = left.shape[0]
         sums = cupy.empty((size, size), dtype=cupy.int32)
         cupy.cuda.cublas.gemmEx(
             cupy.cuda.device.get_cublas_handle(),
-            CUBLAS_OP_N,
+            CUBLAS_OP_T,
             CUBLAS_OP_N,
             size,
             size,
@@ -78,3 +82,21 @@ class CupyEngine:
         self._fingerprint((sums.shape[0],), (THREADS,), (sums, found, np.uint64(size), np.uint64(start)))
         told: Fingerprints = found.get()
         return told
+
+    def multiprocessors(self) -> int:
+        return int(self._cupy.cuda.Device().attributes["MultiProcessorCount"])
+
+    def copies(self) -> Copies:
+        cupy = self._cupy
+        pinned = cupy.cuda.alloc_pinned_memory(COPY_BYTES)
+        host = np.frombuffer(pinned, dtype=np.uint8, count=COPY_BYTES)
+        device = cupy.empty(COPY_BYTES, dtype=cupy.uint8)
+
+        def to_device() -> None:
+            device.set(host)
+            cupy.cuda.runtime.deviceSynchronize()
+
+        def to_host() -> None:
+            device.get(out=host)
+
+        return {"pcie_to_device": best_rate(to_device), "pcie_to_host": best_rate(to_host)}

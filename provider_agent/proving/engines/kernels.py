@@ -1,6 +1,6 @@
 """CUDA C of the generator and the fingerprints: each reads or writes device memory once.
 
-tests/provider_agent/proving compiles the same text for the CPU and compares it with numpy's, entry by entry.
+tests/provider_agent/proving runs the same text, compiled for the CPU, under the engine and compares it with numpy's.
 """
 
 SOURCE = r"""

@@ -11,7 +11,7 @@ import numpy as np
 from market.proof.arithmetic import GOLDEN, Fingerprints
 from market.proof.challenge import ENTRY_MAX
 from market.proof.philox import ENTRIES_PER_BLOCK, ROUNDS
-from provider_agent.proving.engines.port import EngineUnusable
+from provider_agent.proving.engines.port import COPY_BYTES, Copies, EngineUnusable, best_rate
 
 CHUNK_ENTRIES = 1 << 24
 _LOW = 0xFFFFFFFF
@@ -50,6 +50,10 @@ class TorchEngine:
             whole[start:end] = entries.reshape(end - start, size).to(torch.int8)
         return whole
 
+    def factor(self, whole: Any) -> Any:
+        """Column by column: cuBLAS has tensor core kernels for INT8 in that layout alone."""
+        return whole.t().contiguous().t()
+
     def product(self, left: Any, right: Any) -> Any:
         return self._torch._int_mm(left, right)
 
@@ -63,6 +67,27 @@ class TorchEngine:
         parts = [_mix64(part.to(torch.int64) + keys).sum(dim=1) for part in sums.split(step)]
         found: Fingerprints = torch.cat(parts).cpu().numpy().view(np.uint64)
         return found
+
+    def multiprocessors(self) -> int | None:
+        if self._device == "cpu":
+            return None
+        return int(self._torch.cuda.get_device_properties(self._device).multi_processor_count)
+
+    def copies(self) -> Copies | None:
+        torch = self._torch
+        if self._device == "cpu":
+            return None
+        host = torch.empty(COPY_BYTES, dtype=torch.uint8, pin_memory=True)
+        device = torch.empty(COPY_BYTES, dtype=torch.uint8, device=self._device)
+
+        def copy(to: Any, source: Any) -> None:
+            to.copy_(source, non_blocking=True)
+            torch.cuda.synchronize()
+
+        return {
+            "pcie_to_device": best_rate(lambda: copy(device, host)),
+            "pcie_to_host": best_rate(lambda: copy(host, device)),
+        }
 
     def _philox(self, columns: Any, rows: Any, words: list[int]) -> list[Any]:
         key0, key1, high0, high1 = words

@@ -1,4 +1,4 @@
-"""No offer is dearer than the request's limit."""
+"""No offer is dearer than the request's limit, but for spot jobs: these pay what they bid."""
 
 from dataclasses import replace
 
@@ -29,6 +29,6 @@ RULE = Rule(
     Judges.OFFER,
     "above the price limit",
     keeps,
-    lambda request: request.price_limit_microusd_per_unit_hour is not None,
+    lambda request: request.price_limit_microusd_per_unit_hour is not None and not request.spot,
     Relaxing("max_price", _says, _least),
 )

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,14 +10,39 @@ from served_market import Answer, Seen, ServedMarket, event, problem
 from typed_command import Gridbay
 from views import JOB_ID, NOON, cpu_offer, ended_job, job, offer
 
-from market.customer_api import BalanceView, CostLine, CostView, LogLine, Money, OutputView, Page
+from market.customer_api import (
+    BalanceView,
+    CostLine,
+    CostView,
+    LogLine,
+    Money,
+    OutputView,
+    Page,
+    WithdrawalList,
+    WithdrawalView,
+)
+from market.measured import parse_at_least
 from market.states import JobState, Reason
 
+WALLET, WITHDRAWAL_ID = "9xQeWvG816bUx9EPjHmaT23yvVM2ZWbrrpZb9PusVFin", "wdr_01M7ZP6K2Q5QCE0G7WJ295JPVX"
+WITHDRAWAL = WithdrawalView(
+    withdrawal_id=WITHDRAWAL_ID,
+    state="waiting",
+    amount=Money.of(1_500_000),
+    rent=Money.of(0),
+    wallet_address=WALLET,
+    created_at=NOON,
+    payable_from=NOON + timedelta(days=1),
+)
 ANSWERS: dict[str, Any] = {
     "GET /v1/jobs": Page(items=[ended_job(3), job()]),
     "GET /v1/jobs/{}": ended_job(3),
     "GET /v1/balance": BalanceView(available=Money.of(4_500_000), held=Money.of(3_334)),
     "GET /v1/jobs/{}/outputs": Answer([OutputView(path="out.txt", size_bytes=12_345, sha256="a" * 64, url="http://x")]),
+    "POST /v1/withdrawals": WITHDRAWAL,
+    "GET /v1/withdrawals": WithdrawalList(items=[WITHDRAWAL]),
+    "GET /v1/withdrawals/{}": WITHDRAWAL,
+    "POST /v1/withdrawals/{}/cancel": WITHDRAWAL.model_copy(update={"state": "cancelled"}),
     "GET /v1/secrets": Answer(json.dumps({"names": ["HF_TOKEN"]}).encode()),
     "PUT /v1/secrets/{}": Answer(status=204),
     "DELETE /v1/secrets/{}": Answer(status=204),
@@ -50,7 +76,11 @@ def answering(logged_in: ServedMarket) -> ServedMarket:
         (("jobs",), [JOB_ID, "digits", "failed", "exit code 3", "amber", "7s", "0.000042", "queued"]),
         (("jobs", "show", JOB_ID), ["failed: exit code 3", "failed:exit_code", "cost       0.000042 USDC"]),
         (("job", "show", JOB_ID), ["ATTEMPT", "amber"]),
-        (("balance",), ["available      4.50 USDC", "held for jobs  0.003334 USDC"]),
+        (("balance",), ["available         4.50 USDC", "held for jobs   0.003334 USDC", "on its way out"]),
+        (("withdraw", "1.5", "--to", WALLET), [f"{WITHDRAWAL_ID}: 1.50 USDC wait until 2026-11-22", "cancel"]),
+        (("withdrawals", "list"), [WITHDRAWAL_ID, "1.50", "waiting", "the wallet is new here"]),
+        (("withdrawals", "show", WITHDRAWAL_ID), [WITHDRAWAL_ID, WALLET, "not before 2026-11-22"]),
+        (("withdrawals", "cancel", WITHDRAWAL_ID), ["cancelled; 1.50 USDC are available again"]),
         (("cost", JOB_ID), ["7.560", "0.000042", "0.000039", "open", "at most  0.003334 USDC"]),
         (("outputs", JOB_ID), ["out.txt", "12.3 kB"]),
         (("stop", JOB_ID, JOB_ID), [f"{JOB_ID}  stopping: as you asked"]),
@@ -112,11 +142,13 @@ class Offers:
     """Two offers, filtered as the market would."""
 
     def __call__(self, seen: Seen) -> Answer:
-        found = [offer(), cpu_offer(node_name="birch")]
+        found = [offer(measured={"matrix_operations_per_second": 312_500 * 10**9}), cpu_offer(node_name="birch")]
         if "max_price" in seen.query:
             found = [o for o in found if o.price_per_unit_hour.microusd <= float(seen.query["max_price"]) * 1e6]
         if "gpu" in seen.query:
             found = [o for o in found if seen.query["gpu"] in o.model]
+        for measure, value in parse_at_least([seen.query["at_least"]] if "at_least" in seen.query else []).items():
+            found = [o for o in found if o.measured.get(measure.kind, 0) >= value]
         return Answer(Page(items=found))
 
 
@@ -127,6 +159,9 @@ def test_offers_are_sorted_as_wanted(logged_in: ServedMarket, gridbay: Gridbay) 
     assert "NVIDIA H100 80GB HBM3" in lines[2]
     assert "85.5 GB" in lines[2]
     assert gridbay("offers", "--sort", "memory").out.splitlines()[1].startswith("amber")
+    assert gridbay("offers", "--at-least", "matrix=300T", "-o", "quiet").out == f"{offer().offer_id}\n"
+    gridbay("offers", "--sort", "work")
+    assert logged_in.seen[-1].query["sort"] == "work", "the market sorts before it cuts"
 
 
 @pytest.mark.parametrize(
@@ -135,6 +170,11 @@ def test_offers_are_sorted_as_wanted(logged_in: ServedMarket, gridbay: Gridbay) 
         (
             ("--gpu", "H100", "--max-price", "1"),
             "no offer at 1 USDC or less; without --max-price: 1 offer from 2.10 USDC/h",
+        ),
+        (
+            ("--at-least", "matrix=1P", "--max-price", "3"),
+            "no offer was measured at matrix=1P; without --at-least: 2 offers from 0.02 USDC/h "
+            "(matrix at best 312 TOP/s)",
         ),
         (("--gpu", "B200"), "no offer has the GPUs B200; without --gpu: 2 offers from 0.02 USDC/h"),
         (

@@ -9,20 +9,21 @@ from typed_command import Gridbay
 from views import NOON
 
 from gridbay.client.operator import Epoch, Ledger, NodeCondition, Payout
-from gridbay.client.provider import Ask, Condition, Earnings, Gpu, JoinToken, NodeView
 from market.customer_api import Money
+from market.provider_api import AskView, ConditionView, EarningsView, GpuView, JoinTokenView, NodeView
 from market.resources import Unit
 
 
 def node(name: str = "amber", *, gpus: bool = False, **more: Any) -> NodeView:
-    asks = [Ask(offer_id="off_1", unit=Unit.CPU, model="cpu", price_per_unit_hour=Money.of(20_000))]
+    asks = [AskView(offer_id="off_1", unit=Unit.CPU, model="cpu", price_per_unit_hour=Money.of(20_000))]
     if gpus:
-        asks.append(Ask(offer_id="off_2", unit=Unit.GPU, model="H100", price_per_unit_hour=Money.of(2_000_000)))
+        asks.append(AskView(offer_id="off_2", unit=Unit.GPU, model="H100", price_per_unit_hour=Money.of(2_000_000)))
     known: dict[str, Any] = {
         "node_id": f"node_{name}", "name": name, "hostname": name, "state": "online", "pool": "ready",
         "simulated": False, "sandbox": "bubblewrap", "agent_version": "0.1.0", "cpu_total_milli": 4000,
         "cpu_free_milli": 3000, "memory_total_bytes": 10**10, "memory_free_bytes": 5 * 10**9, "joined_at": NOON,
-        "last_seen_at": NOON, "offers": asks,
+        "last_seen_at": NOON, "driver_version": None, "cuda_version": None, "quarantined": False, "gpus": [],
+        "conditions": [], "offers": asks,
     }  # fmt: skip
     return NodeView(**{**known, **more})
 
@@ -48,7 +49,7 @@ def nodes(*views: NodeView) -> Answer:
 @pytest.fixture
 def provider(logged_in: ServedMarket) -> ServedMarket:
     def priced(seen: Seen) -> Answer:
-        asked = Ask(offer_id="off_1", unit=seen.json()["unit"], model="cpu", price_per_unit_hour=Money.of(350_000))
+        asked = AskView(offer_id="off_1", unit=seen.json()["unit"], model="cpu", price_per_unit_hour=Money.of(350_000))
         return Answer(node(offers=[asked]))
 
     logged_in.on("GET /provider/v1/nodes", nodes(node()))
@@ -81,7 +82,10 @@ def test_a_price_is_set_where_it_is_clear_what_is_meant(provider: ServedMarket, 
 
 
 def test_earnings_wallet_and_invitations(provider: ServedMarket, gridbay: Gridbay) -> None:
-    earned = Earnings(payable=Money.of(5), paying=Money.of(6), paid=Money.of(7), wallet_address=None)
+    earned = EarningsView(
+        payable=Money.of(5), paying=Money.of(6), paid=Money.of(7), rent=Money.of(0), wallet_address=None,
+        payable_from=None, threshold_microusd=None, every_hours=None, held="",
+    )  # fmt: skip
     provider.on("GET /provider/v1/earnings", earned)
     assert "paid        0.000007 USDC, confirmed by the chain" in gridbay("provider", "earnings").out
     assert (
@@ -93,7 +97,9 @@ def test_earnings_wallet_and_invitations(provider: ServedMarket, gridbay: Gridba
     provider.on("PUT /provider/v1/wallet", Answer(b"{}"))
     assert gridbay("provider", "wallet", "set", "W" * 40).out == f"payouts go to {'W' * 40}\n"
     assert provider.seen[-1].json() == {"wallet_address": "W" * 40}
-    provider.on("POST /provider/v1/join-tokens", JoinToken(token="gbj_x", uses=3, expires_at=NOON))
+    provider.on(
+        "POST /provider/v1/join-tokens", JoinTokenView(token_id="tok_1", token="gbj_x", uses=3, expires_at=NOON)
+    )
     ended = gridbay("provider", "invite", "--uses", "3")
     assert ended.out == f"on the machine: gridbay provider join --portal {provider.url} --token gbj_x\n"
 
@@ -146,8 +152,11 @@ def test_the_overview_is_told_in_lines(logged_in: ServedMarket, gridbay: Gridbay
 
 
 def test_status_says_what_stands_against_a_node_and_how_it_is_mended(gridbay: Gridbay, logged_in: ServedMarket) -> None:
-    cards = [Gpu(uuid=f"GPU-{n}", index=n, model="H100", present=True, quarantined=n == 1) for n in range(2)]
-    hot = Condition(
+    cards = [
+        GpuView(uuid=f"GPU-{n}", index=n, model="H100", memory_bytes=80 * 10**9, present=True, quarantined=n == 1)
+        for n in range(2)
+    ]
+    hot = ConditionView(
         gpu_uuid="GPU-1", code="too_hot", quarantines=True, reason="the GPU is too hot", remedy="clean the fans",
         detail="91 °C", began_at=NOON,
     )  # fmt: skip

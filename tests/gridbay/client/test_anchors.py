@@ -1,6 +1,8 @@
 """A receipt holds against the chain only if its root is in a finalized transaction that the treasury signed."""
 
 import base64
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,6 +90,16 @@ def test_an_anchored_root_is_found(chain: Chain) -> None:
     verdict = verify_anchors(shown, chain.url)
     assert verdict.ok, verdict.problems
     assert [(anchor.epoch, anchor.signature) for anchor in verdict.anchors] == [(3, signature)]
+
+
+def test_the_script_of_the_docs_finds_it_too(chain: Chain, tmp_path: Path) -> None:
+    signature, foreign = (chain.anchor(receipt().lines[0].epoch.memo, signer) for signer in ("treasury", "faucet"))
+    chain.finalize()
+    for anchor, status in ((signature, 0), (foreign, 1)):
+        file = tmp_path / "receipt.json"
+        file.write_text(receipt(anchor, chain.treasury).model_dump_json())
+        command = [sys.executable, "docs/verify_receipt.py", str(file), chain.url, chain.treasury]
+        assert subprocess.run(command, check=False, cwd=Path(__file__).parents[3], timeout=60).returncode == status
 
 
 def test_another_root_or_another_signer_does_not_count(chain: Chain) -> None:

@@ -1,10 +1,12 @@
 """Markets of small trees, each on its own state folder, as root and as a plain user."""
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from awaiting import until
 from markets import RunningUp, Start
 from users import USERS, give_to
 
@@ -17,9 +19,16 @@ def user(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def folder(user: str) -> Iterator[Path]:
     # Not tmp_path: another user must be able to get there.
-    with tempfile.TemporaryDirectory(prefix="gridbay-test-") as name:
-        give_to(user, Path(name))
-        yield Path(name) / "state"
+    root = Path(tempfile.mkdtemp(prefix="gridbay-test-"))
+    give_to(user, root)
+    yield root / "state"
+    # What dies with its namespace may write until it is gone.
+    until(lambda: _removed(root), "an end of all that writes there")
+
+
+def _removed(folder: Path) -> bool:
+    shutil.rmtree(folder, ignore_errors=True)
+    return not folder.exists()
 
 
 @pytest.fixture

@@ -128,7 +128,6 @@ def test_it_dies_with_the_process_that_started_it_and_leaves_nothing_in_shared_m
         "from infra.embedded.ephemeral import ephemeral_postgres\n"
         "with ephemeral_postgres() as url:\n    print(url, flush=True)\n    input()"
     )
-    before = shared_memory()
     command = [sys.executable, "-P", "-c", program]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen(
@@ -138,17 +137,19 @@ def test_it_dies_with_the_process_that_started_it_and_leaves_nothing_in_shared_m
         url = starter.stdout.readline().strip()
         with connect(url) as connection:
             row = connection.execute("SELECT pg_backend_pid()").fetchone()
-        assert row is not None
+            assert row is not None
+            shared = shared_memory(row[0])
         starter.kill()
     deadline = time.monotonic() + 20
     while Path(f"/proc/{row[0]}").exists() or listens(url):
         assert time.monotonic() < deadline, "the server outlives its starter"
-    assert shared_memory() - before == set()
+    assert [path for path in shared if path.exists()] == []
 
 
-def shared_memory() -> set[Path]:
-    """What servers of this user keep in the machine's shared memory; another user may run one of its own."""
-    return {path for path in Path("/dev/shm").glob("PostgreSQL.*") if path.stat().st_uid == os.geteuid()}
+def shared_memory(pid: int) -> set[Path]:
+    """What the process has mapped of the machine's shared memory; other servers have some of their own there."""
+    mapped = Path(f"/proc/{pid}/maps").read_text().split()
+    return {Path(word) for word in mapped if word.startswith("/dev/shm/")}
 
 
 def listens(url: str) -> bool:

@@ -1,6 +1,7 @@
 """DCGM's exporter is read into our readings, and what it adds costs nothing where it is away.
 
-dcgm_exporter.txt has every field of the exporter's default list (etc/default-counters.csv) as the exporter prints it.
+dcgm_exporter.txt has every field of the exporter's default list (etc/default-counters.csv of 2026-05) as the exporter
+prints it, and the two PCIe counters that older lists had instead of the profiling fields.
 """
 
 from collections.abc import Callable
@@ -17,9 +18,12 @@ from provider_agent.gpus.port import NoGpus
 from provider_agent.gpus.readings import Checkup, GpuReading, Look, Pulse, XidEvent
 
 TEXT = Path(__file__).with_name("dcgm_exporter.txt").read_text()
-DEFAULT_LIST = """SM_CLOCK MEM_CLOCK MEMORY_TEMP GPU_TEMP POWER_USAGE TOTAL_ENERGY_CONSUMPTION PCIE_TX_THROUGHPUT
-PCIE_RX_THROUGHPUT PCIE_REPLAY_COUNTER GPU_UTIL MEM_COPY_UTIL ENC_UTIL DEC_UTIL XID_ERRORS FB_FREE FB_USED
-NVLINK_BANDWIDTH_TOTAL VGPU_LICENSE_STATUS UNCORRECTABLE_REMAPPED_ROWS CORRECTABLE_REMAPPED_ROWS ROW_REMAP_FAILURE"""
+DEFAULT_LIST = """DEV_SM_CLOCK DEV_MEM_CLOCK DEV_MEMORY_TEMP DEV_GPU_TEMP DEV_POWER_USAGE DEV_TOTAL_ENERGY_CONSUMPTION
+DEV_PCIE_REPLAY_COUNTER DEV_GPU_UTIL DEV_MEM_COPY_UTIL DEV_ENC_UTIL DEV_DEC_UTIL DEV_XID_ERRORS DEV_FB_FREE DEV_FB_USED
+DEV_FB_RESERVED DEV_NVLINK_BANDWIDTH_TOTAL DEV_VGPU_LICENSE_STATUS DEV_UNCORRECTABLE_REMAPPED_ROWS
+DEV_CORRECTABLE_REMAPPED_ROWS DEV_ROW_REMAP_FAILURE PROF_GR_ENGINE_ACTIVE PROF_PIPE_TENSOR_ACTIVE PROF_DRAM_ACTIVE
+PROF_PCIE_TX_BYTES PROF_PCIE_RX_BYTES"""
+OLDER_LIST = "DEV_PCIE_TX_THROUGHPUT DEV_PCIE_RX_THROUGHPUT"
 
 
 class _Silent(NoGpus):
@@ -41,7 +45,8 @@ def asked(fetch: Callable[[str], str]) -> WithDcgm:
 
 def test_every_field_of_the_default_list_is_read_under_its_name() -> None:
     found = dcgm.parse(TEXT)
-    assert {f"DCGM_FI_DEV_{name}" for name in DEFAULT_LIST.split()} <= found[uuid_of(0)].keys()
+    listed = {f"DCGM_FI_{name}" for name in f"{DEFAULT_LIST} {OLDER_LIST}".split()}
+    assert listed == found[uuid_of(0)].keys(), "the driver's version is a label"
     assert found[uuid_of(0)]["DCGM_FI_PROF_PIPE_TENSOR_ACTIVE"] == 0.684211
     assert found[uuid_of(1)] == {"DCGM_FI_DEV_SM_CLOCK": 345.0}, "a MIG instance is not the device"
 

@@ -133,9 +133,30 @@ def test_the_checklist_sees_at_one_look_what_would_have_to_last(driver: FakeDriv
         "for check in checks:\n"
         "    print(check.name, check.level, check.actual, '|', check.mend)"
     )
-    lines = [line for line in run(driver, checked).splitlines() if line.startswith("gpu")]
+    told = run(driver, checked).splitlines()
+    proof = next(line for line in told if line.startswith("proof of gpus"))
+    assert proof == (
+        "proof of gpus WARN neither is here | install cupy-cuda12x (or torch) into the environment of jobs, or the "
+        "agent's own"
+    )
+    lines = [line for line in told if line.startswith("gpu")]
     assert lines[0].startswith("gpus PASS 2 GPUs, driver 570.124.06")
     assert [line.partition(" | ")[0] for line in lines[1:]] == [
         f"gpu health WARN {uuid_of(0)}: the GPU's PCIe link has fewer lanes than it could (8 of 16 lanes)",
         f"gpu health WARN {uuid_of(1)}: the GPU is too hot (91 °C)",
     ]
+
+
+def test_the_checklist_finds_what_proves_gpus_in_the_environment_of_jobs(driver: FakeDriver, tmp_path: Path) -> None:
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text("#!/bin/sh\necho cupy\n")
+    python.chmod(0o755)
+    checked = (
+        "from pathlib import Path\n"
+        "from provider_agent.checklist import Checklist, Subject\n"
+        f"subject = Subject(Path({str(tmp_path / 'state')!r}), job_runtime=Path({str(tmp_path)!r}))\n"
+        "found = [check for check in Checklist(subject).run() if check.name == 'proof of gpus']\n"
+        "print([f'{check.level} {check.actual}' for check in found])"
+    )
+    assert run(driver, checked).strip() == f"['PASS cupy, under {python}']"

@@ -49,7 +49,25 @@ def test_lost_means_started_without_outcome_and_without_minder(attempts: Attempt
     lost = attempts.start("sleep 100")
     control.kill(lost)
     assert [control.was_lost(folder) for folder in (never, running, finished, lost)] == [False, False, False, True]
+    wait_until(lambda: control.find(finished) is None)  # its outcome is its last word but one
     assert not control.kill(finished)
+
+
+def test_a_nursery_that_died_is_replaced_and_its_minders_live_on(attempts: Attempts, marked: str) -> None:
+    folder = attempts.start(marked)
+    wait_until(lambda: processes_like(marked))
+    (nursery,) = _nurseries()
+    os.kill(nursery, signal.SIGKILL)
+    wait_until(lambda: nursery not in _nurseries())
+    assert attempts.run("exit 5")[1].exit_code == 5
+    assert control.find(folder) is not None
+    assert control.kill(folder)
+
+
+def _nurseries() -> list[int]:
+    """This process's, by their pids; a zombie is none."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return [int(pid) for pid in children if b"nursery.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def test_the_minder_is_the_child_of_nobody_here(attempts: Attempts) -> None:
@@ -88,7 +106,8 @@ def test_it_works_inside_another_pid_namespace_and_dies_with_that(attempts: Atte
     held = attempts.write("/bin/sh", "-c", f"{marked} & wait")
     script = LAUNCH + (
         "stopped, held = map(Path, sys.argv[1:]); control.launch(stopped); control.launch(held);\n"
-        "while not (stopped / 'output.log').read_text(): time.sleep(0.01)\n"
+        "log = stopped / 'output.log'\n"
+        "while not (log.exists() and log.read_text()): time.sleep(0.01)\n"
         "assert control.find(stopped).pid < 1000; control.request_stop(stopped, 10)\n"
         "while control.outcome(stopped) is None: time.sleep(0.01)\n"
         "print(control.outcome(stopped).exit_code, flush=True); time.sleep(100)"
@@ -109,6 +128,7 @@ def test_it_works_inside_another_pid_namespace_and_dies_with_that(attempts: Atte
 
 def test_a_minder_that_is_stopped_enforces_nothing_and_is_found_overdue(attempts: Attempts, marked: str) -> None:
     folder = attempts.start(marked, seconds=0.5)
+    wait_until(lambda: processes_like(marked))
     minder = control.find(folder)
     assert minder is not None
     os.kill(minder.pid, signal.SIGSTOP)

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from provider_agent.minder import control, layout, orders
+from provider_agent.minder import control, launcher, layout, orders
 from provider_agent.minder.orders import Cause, Command, Order
 from provider_agent.pool import cluster, processes
 from provider_agent.pool.cluster import LaunchRefused, Mended, NoCapacity, Pool
@@ -20,6 +20,7 @@ from provider_agent.pool.head import PoolConfig, PoolUnavailable
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
 GIBIBYTE = 1 << 30
+NURSERY = str(launcher.NURSERY)
 
 
 class Node:
@@ -86,6 +87,10 @@ class Node:
         (raylet,) = (process.pid for process in self.processes() if process.name == "raylet")
         return [psutil.Process(raylet), *psutil.Process(raylet).children(recursive=True)]
 
+    def nurseries(self) -> list[psutil.Process]:
+        """They carry no mark, for their minders must not: they end when their runner does."""
+        return [process for process in self.tree() if NURSERY in process.cmdline()]
+
     def kill(self, name: str) -> int:
         """kill -9 of the pool's processes whose name or command line has that."""
         chosen = [p.pid for p in self.processes() if name in p.name or name in p.command]
@@ -103,10 +108,12 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
         control.kill(attempt)
     head = made.pool.head
     assert head is not None
-    whole = made.tree()
+    whole, nurseries = made.tree(), made.nurseries()
     made.run(made.pool.stop())
     made.loop.close()
     assert len(whole) >= 3
+    assert len(nurseries) <= 1
+    psutil.wait_procs(nurseries, timeout=10)
     assert [process for process in whole if process.is_running() and process.status() != psutil.STATUS_ZOMBIE] == []
     assert processes.find_marked(head.mark) == []
     assert not head.scratch.exists()
@@ -117,12 +124,13 @@ def running(node: Node) -> Iterator[Path]:
     """A job that runs on a GPU of the pool until it is stopped."""
     folder = node.order("trap 'exit 6' TERM; echo up; while :; do sleep 0.05; done")
     assert node.launch(folder, "GPU-b")
-    while not orders.log_path(folder).read_bytes():
+    while not ((log := orders.log_path(folder)).exists() and log.read_bytes()):
         assert control.outcome(folder) is None
     yield folder
-    assert {process.pid for process in node.tree()} <= {process.pid for process in node.processes()}
+    tree, nurseries, marked = node.tree(), node.nurseries(), {process.pid for process in node.processes()}
     control.kill(folder)
     node.run(node.pool.release(folder.name))
+    assert {process.pid for process in tree} - {process.pid for process in nurseries} <= marked
 
 
 def ended(folder: Path) -> orders.Outcome:

@@ -1,81 +1,59 @@
 """Every engine makes the same bytes: numpy here, PyTorch where it is installed, the CUDA text compiled for the CPU."""
 
-import ctypes
 import io
 import json
-import shutil
-import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from cupy_double import cupy_in
 
 from market.proof import arithmetic, philox
 from market.proof.challenge import Challenge, draw
 from market.proof.verification import Answer, Drawn, verify
 from provider_agent.proving import child
-from provider_agent.proving.engines import choice
-from provider_agent.proving.engines.kernels import SOURCE
+from provider_agent.proving.engines import choice, port
+from provider_agent.proving.engines.cupy_engine import CupyEngine
 from provider_agent.proving.engines.numpy_engine import NumpyEngine
 from provider_agent.proving.engines.port import EngineUnusable
 from provider_agent.proving.engines.torch_engine import TorchEngine
 from provider_agent.proving.prover import Chain
 
 SEED = bytes(range(7, 39))
-ON_A_CPU = r"""
-#include <stdlib.h>
-#define __global__
-#define __device__ static
-typedef struct { unsigned int x; } dim;
-static dim blockIdx, blockDim = {1}, threadIdx = {0};
-#define atomicAdd(place, value) (*(place) += (value))
-"""
-RUNNERS = r"""
-void run_generate(signed char *out, u64 per_row, u64 blocks, u32 k0, u32 k1, u32 h0, u32 h1) {
-    for (blockIdx.x = 0; blockIdx.x < blocks + 3; blockIdx.x++) generate(out, per_row, blocks, k0, k1, h0, h1);
-}
-void run_fingerprint(const int *sums, u64 *out, u64 rows, u64 size, u64 start) {
-    for (blockIdx.x = 0; blockIdx.x < rows; blockIdx.x++) fingerprint(sums, out, size, start);
-}
-"""
+SMALL_COPY = 4096
 
 
-@pytest.fixture(scope="module")
-def kernels(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    """The kernels as a library: one thread after the other."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("no C compiler here")
-    folder: Path = tmp_path_factory.mktemp("kernels")
-    source = folder / "kernels.c"
-    source.write_text(ON_A_CPU + SOURCE.replace('extern "C"', "") + RUNNERS)
-    library = folder / "kernels.so"
-    subprocess.run([compiler, "-O2", "-Wall", "-Werror", "-shared", "-fPIC", source, "-o", library], check=True)
-    return ctypes.CDLL(str(library))
+@pytest.fixture
+def cupy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CupyEngine:
+    """The engine of GPUs over a double of CuPy that runs the real kernels."""
+    monkeypatch.setitem(sys.modules, "cupy", cupy_in(tmp_path))
+    monkeypatch.setattr("provider_agent.proving.engines.cupy_engine.COPY_BYTES", SMALL_COPY)
+    monkeypatch.setattr(port, "COPY_BYTES", SMALL_COPY)
+    return CupyEngine()
 
 
-def test_the_cuda_generator_is_numpys(kernels: ctypes.CDLL) -> None:
-    size = 96
-    out = np.zeros((size, size), dtype=np.int8)
-    words = [ctypes.c_uint32(int(word)) for word in np.frombuffer(SEED[:16], dtype="<u4")]
-    per_row, blocks = ctypes.c_uint64(size // 16), ctypes.c_uint64(size * size // 16)
-    kernels.run_generate(ctypes.c_void_p(out.ctypes.data), per_row, blocks, *words)
-    assert np.array_equal(out, philox.matrix(SEED, size))
+@pytest.mark.parametrize("size", [96, 320], ids=["fewer columns than threads", "more of them"])
+def test_cupys_kernels_and_its_product_are_numpys(cupy: CupyEngine, size: int) -> None:
+    numpy_engine = NumpyEngine()
+    left, right = cupy.matrix(SEED, size), cupy.matrix(SEED[::-1], size)
+    assert np.array_equal(left, philox.matrix(SEED, size))
+    sums = cupy.product(left, cupy.factor(right))
+    expected = numpy_engine.product(philox.matrix(SEED, size), philox.matrix(SEED[::-1], size))
+    assert np.array_equal(sums, expected)
+    assert np.array_equal(cupy.fingerprints(sums, SEED), numpy_engine.fingerprints(expected, SEED))
 
 
-def test_the_cuda_fingerprint_is_numpys(kernels: ctypes.CDLL) -> None:
-    size = 160
-    sums = arithmetic.product(philox.matrix(SEED, size), philox.matrix(SEED[::-1], size))
-    whole, out = sums.astype(np.int32), np.zeros(size, dtype=np.uint64)
-    start = ctypes.c_uint64(int(np.frombuffer(SEED[16:24], dtype="<u8")[0]))
-    kernels.run_fingerprint(
-        ctypes.c_void_p(whole.ctypes.data),
-        ctypes.c_void_p(out.ctypes.data),
-        ctypes.c_uint64(size),
-        ctypes.c_uint64(size),
-        start,
-    )
-    assert np.array_equal(out, arithmetic.fingerprints(sums, arithmetic.column_keys(SEED, size)))
+def test_a_gpu_is_given_cupy_where_it_computes_exactly(cupy: CupyEngine) -> None:
+    assert choice.engine_for("GPU-1").name == "cupy"
+    copied = cupy.copies()
+    assert copied["pcie_to_device"] > 0 and copied["pcie_to_host"] > 0
+
+
+def test_a_cupy_without_a_gpu_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", cupy_in(tmp_path, devices=0))
+    with pytest.raises(EngineUnusable, match="CuPy sees no GPU"):
+        CupyEngine()
 
 
 def test_torch_computes_what_numpy_computes() -> None:
@@ -101,8 +79,9 @@ def test_an_engine_that_is_not_exact_is_not_used() -> None:
 
 
 @pytest.mark.parametrize(("rounds", "kept"), [(1, 0), (5, 2), (4, 4)])
-def test_the_child_proves_what_the_verifier_asks(rounds: int, kept: int) -> None:
-    """Over its lines of JSON, as the agent speaks to it."""
+@pytest.mark.parametrize("device", ["cpu", "GPU-1"])
+def test_the_child_proves_what_the_verifier_asks(cupy: CupyEngine, device: str, rounds: int, kept: int) -> None:
+    """Over its lines of JSON, as the agent speaks to it; on a GPU with CuPy."""
     asked = Challenge("prf_1", "node_1", "cpu", b"\x05" * 32, 96, rounds, kept)
     secret, memory_nonce, memory_secret = b"\x01" * 32, b"\x02" * 32, b"\x03" * 32
     fields = {name: getattr(asked, name) for name in ("challenge_id", "node_id", "device", "size", "rounds", "kept")}
@@ -111,10 +90,14 @@ def test_the_child_proves_what_the_verifier_asks(rounds: int, kept: int) -> None
         {"turn": "remember", "memory_nonce": memory_nonce.hex()},
         {"turn": "show", "secret": secret.hex(), "memory_secret": memory_secret.hex()},
     ]
+    turns.append({"turn": "copy"})
     out = io.StringIO()
-    assert child.main("cpu", [json.dumps(turn) for turn in turns], out) == 0
-    engine, ran, remembered, shown = (json.loads(line) for line in out.getvalue().splitlines())
-    assert engine == {"engine": "numpy"}
+    assert child.main(device, [json.dumps(turn) for turn in turns], out) == 0
+    engine, ran, remembered, shown, copied = (json.loads(line) for line in out.getvalue().splitlines())
+    on_gpu = device != "cpu"
+    assert engine == {"engine": cupy.name if on_gpu else "numpy"}
+    assert copied["multiprocessors"] == (132 if on_gpu else None)
+    assert set(copied["speeds"]) == ({"pcie_to_device", "pcie_to_host"} if on_gpu else set())
 
     def openings(key: str) -> list[child.Opening]:
         return [

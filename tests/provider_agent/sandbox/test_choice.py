@@ -87,6 +87,14 @@ def test_v2_limits_are_written_as_the_kernel_documents_them(tmp_path: Path) -> N
     assert (tmp_path / "cgroup.subtree_control").read_text() == "+memory +pids +cpu"
     assert (tmp_path / "gridbay" / "cgroup.subtree_control").read_text() == "+memory +pids +cpu"
     assert cgroup.join == (own / "cgroup.procs",)
+    assert cgroup.quota == (own / "cpu.max", "150000 100000")
+
+
+def test_a_small_share_of_a_core_holds_once_the_sandbox_stands(tmp_path: Path) -> None:
+    cgroup = CgroupsV2(tmp_path).make("attempt-1", Limits(cpus=0.05, memory_bytes=64 * MEBIBYTE))
+    bound = tmp_path / "gridbay" / "attempt-1" / "cpu.max"
+    assert bound.read_text() == "100000 100000"
+    assert cgroup.quota == (bound, "5000 100000")
 
 
 def test_the_filter_is_whole_on_both_architectures_and_absent_on_others() -> None:

@@ -79,6 +79,7 @@ def nodes(draw: st.DrawFn, index: int) -> NodeFacts:
         labels=draw(words),
         taints=draw(st.sampled_from([frozenset[str]()] * 3 + [frozenset({"a"})])),
         groups=draw(st.sampled_from([(), (), (("g", 1),), (("g", 2), ("h", 1))])),
+        spot_floor_milli=draw(st.sampled_from([500, 0, 700, 1000, None])),
     )
 
 
@@ -149,6 +150,7 @@ def request_lists(draw: st.DrawFn) -> list[Request]:
         gpus = draw(st.integers(0, 3))
         part = draw(st.sampled_from([1000, 1000, 300, 500])) if gpus == 1 else 1000
         model = draw(st.sampled_from([None, "H100", "a10"]))
+        limit = draw(st.sampled_from([None, None, 1, 2, 3]))
         found.append(
             request(
                 f"job{index}",
@@ -156,7 +158,7 @@ def request_lists(draw: st.DrawFn) -> list[Request]:
                 gpu=GpuRequest(count=gpus, model=model) if gpus else None,
                 cpu_milli=draw(st.integers(1, 4)) * 500,
                 memory_bytes=draw(st.integers(1, 4)),
-                price_limit_microusd_per_unit_hour=draw(st.sampled_from([None, None, 1, 2, 3])),
+                price_limit_microusd_per_unit_hour=limit,
                 simulated=draw(rarely),
                 gpu_milli=part,
                 shares_with=draw(st.sampled_from(ORGANIZATIONS)) if part < 1000 else "",
@@ -166,6 +168,7 @@ def request_lists(draw: st.DrawFn) -> list[Request]:
                 group_max=draw(st.sampled_from([0, 1, 2])),
                 price_tolerance_milli=draw(st.sampled_from([0, 0, 500])),
                 terms=draw(terms),
+                spot=limit is not None and draw(st.booleans()),
             )
         )
     return found
@@ -179,7 +182,7 @@ def suits(asked: Request, offer: OfferFacts, host: NodeFacts) -> bool:
     return (
         offer.unit is asked.unit
         and host.simulated == asked.simulated
-        and (limit is None or offer.price_microusd_per_unit_hour <= limit)
+        and (limit is None or _pays(asked, limit, offer, host))
         and (gpu is None or gpu_matches(gpu, offer.model, offer.memory_bytes))
         and (gpu is None or offer.mig == want.mig)
         and offer.compute_capability >= want.compute_capability_min
@@ -201,6 +204,13 @@ def suits(asked: Request, offer: OfferFacts, host: NodeFacts) -> bool:
         and host.taints <= want.tolerations
         and _has_room(asked, offer, host)
     )
+
+
+def _pays(asked: Request, limit: int, offer: OfferFacts, host: NodeFacts) -> bool:
+    asks = offer.price_microusd_per_unit_hour
+    if not asked.spot:
+        return asks <= limit
+    return host.spot_floor_milli is not None and limit * 1000 >= asks * host.spot_floor_milli
 
 
 def _has_room(asked: Request, offer: OfferFacts, host: NodeFacts) -> bool:

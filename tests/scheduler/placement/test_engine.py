@@ -18,6 +18,7 @@ from placement_markets import (
     request_lists,
     suits,
 )
+from soak_size import size
 
 from market.resources import GpuRequest
 from scheduler.placement.choose import choose
@@ -27,9 +28,10 @@ from scheduler.placement.requests import Request, Within
 from scheduler.placement.snapshot import Snapshot
 
 seeds = st.text(max_size=3)
+EXAMPLES = size(60, 1000)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(markets(), request_lists(), seeds, st.booleans())
 def test_no_rule_is_broken_nothing_is_given_twice_and_gangs_are_placed_whole_or_not_at_all(
     market: Snapshot, asked: list[Request], seed: str, packed: bool
@@ -56,7 +58,7 @@ def test_no_rule_is_broken_nothing_is_given_twice_and_gangs_are_placed_whole_or_
             market = drawn(market, member)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(markets(), seeds, st.data())
 def test_what_the_engine_keeps_changes_no_answer(market: Snapshot, seed: str, data: st.DataObject) -> None:
     """However it got here, an engine decides as one that has just begun; some decisions are applied, some dropped."""

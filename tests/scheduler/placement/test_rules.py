@@ -17,6 +17,7 @@ from scheduler.placement.snapshot import Snapshot
 
 SOUND = node("n", region="eu", tier=1, driver=(550, 54), cuda=(12, 4), network_mbit=1000, labels=frozenset({"ssd"}))
 OFFER = gpu_offer("n", (1, 2), compute_capability=(9, 0), nvlink=True)
+BID: dict[str, object] = {"spot": True, "price_limit_microusd_per_unit_hour": 50}
 BROKEN: list[tuple[str, dict[str, object], dict[str, object], dict[str, object]]] = [
     # rule, what is asked otherwise, the node otherwise, the offer otherwise
     ("unit", {"unit": "cpu", "gpu": None}, {}, {}),
@@ -47,6 +48,8 @@ BROKEN: list[tuple[str, dict[str, object], dict[str, object], dict[str, object]]
     ("ending", {"terms": Terms(duration_seconds=60)}, {}, {"left_seconds": 59}),
     ("ending", {}, {}, {"left_seconds": 0}),
     ("price", {"price_limit_microusd_per_unit_hour": 99}, {}, {}),
+    ("spot", BID, {"spot_floor_milli": None}, {}),
+    ("spot_floor", BID, {"spot_floor_milli": 501}, {}),
     ("gang", {"members": 2}, {}, {}),
     ("online", {}, {"online": False}, {}),
     ("pool", {}, {"pool_ready": False}, {}),
@@ -101,6 +104,7 @@ def test_what_makes_no_sense_is_refused() -> None:
         {"gpu_milli": 500},
         {"gpu_milli": 0, "shares_with": "org_a"},
         {"gpu_milli": 500, "shares_with": "org_a", "gpu": GpuRequest(count=2)},
+        {"spot": True},
     ):
-        with pytest.raises(ValueError, match=r"GPU|gang"):
+        with pytest.raises(ValueError, match=r"GPU|gang|bids"):
             request("job", 1, **wrong)

@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from infra.database import Database
 from market.clock import ManualClock
-from market.proof_api import ProofAnswer, ProofCommit, ProofIssue, ProofMemory
+from market.proof_api import NodeSpeeds, ProofAnswer, ProofCommit, ProofIssue, ProofMemory
 from market.resources import GpuFacts
 from provider_agent.proving.child import Turns
 from provider_agent.proving.engines.numpy_engine import NumpyEngine
@@ -33,12 +33,14 @@ class NotExact(NumpyEngine):
 
 
 class ProvingWorld:
-    """Transactions of its own, a clock, and challenges of a size for tests. seconds: what a proof takes."""
+    """Transactions of its own, a clock, and challenges of a size for tests. seconds: what a proof takes.
+    speeds: what a node says it measured beside it."""
 
     def __init__(self, database: Database, clock: ManualClock) -> None:
         self.database, self.clock = database, clock
         self.engines: dict[tuple[str, str], NumpyEngine] = {}
         self.seconds: dict[tuple[str, str], float] = {}
+        self.speeds: dict[str, NodeSpeeds] = {}
 
     def node(self, *gpus: str, provider_id: str | None = None, uuids: list[str] | None = None, **have: Any) -> str:
         """A node with these GPU models, whose UUIDs are its own unless they are given."""
@@ -138,7 +140,8 @@ class ProvingWorld:
         self.pass_time(0.01)
         memory = self.take(exchange.remember, row, ProofMemory(**remembered))
         shown = turns.take({"turn": "show", "secret": drawn.secret, "memory_secret": memory.secret})
-        self.take(exchange.answer, row, ProofAnswer(**shown, engine="numpy"))
+        told = self.speeds.get(row.node_id, NodeSpeeds())
+        self.take(exchange.answer, row, ProofAnswer(**shown, engine="numpy", speeds=told))
         self.clock._now = began
 
     def take(self, turn: Any, row: ProofChallenge, *request: Any) -> Any:

@@ -5,18 +5,19 @@ from datetime import timedelta
 import market_world
 import pytest
 from proving_world import CARD, RATE, NotExact, ProvingWorld
-from sqlalchemy import select
+from sqlalchemy import func, select
 
-from market.proof_api import ProofAnswer, ProofCommit, ProofMemory
+from market.measured import Measure
+from market.proof_api import NodeSpeeds, ProofAnswer, ProofCommit, ProofMemory
 from market.resources import Unit
-from scheduler.proofs import benchmarks, exchange, rates, standings
+from scheduler.proofs import exchange, planning, rates, standings
 from scheduler.proofs.exchange import ProofOutOfTurn
 from scheduler.proofs.judgement import Check, Finding, ProofState
 from scheduler.rounds import snapshots
 from scheduler.supply import offers
-from scheduler.supply.offers import OfferFilters
-from scheduler.tables import Benchmark, ProofChallenge
-from scheduler.tables.proofs import Cause, ChallengeState
+from scheduler.supply.offers import OfferFilters, OfferOrder
+from scheduler.tables import Benchmark, Node, ProofChallenge, ProofStanding
+from scheduler.tables.proofs import NODE, Cause, ChallengeState
 
 ROOT = "ab" * 32
 
@@ -49,6 +50,18 @@ def test_only_what_changes_for_placement_makes_its_decisions_void(proving: Provi
     proving.plan()
     proving.prove_all()
     assert proving.row(node_id).revision == verified, "it was verified and is"
+
+
+def test_devices_begin_a_batch_at_a_time(proving: ProvingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "BEGUN_MAX", 2)
+    for _ in range(3):
+        proving.node()
+    begun = []
+    for _ in range(2):
+        proving.plan()
+        with proving.database.read() as session:
+            begun.append(session.scalar(select(func.count()).select_from(ProofStanding)))
+    assert begun == [2, 3]
 
 
 def test_every_gpu_of_a_node_is_to_be_proven(proving: ProvingWorld) -> None:
@@ -252,7 +265,7 @@ def test_what_was_measured_is_kept_as_facts(proving: ProvingWorld) -> None:
     proving.prove_all()
     with proving.database.read() as session:
         found = session.scalars(select(Benchmark).where(Benchmark.node_id == node_id)).all()
-    assert [(row.kind, row.by_market) for row in found] == [(benchmarks.MATRIX, True)]
+    assert [(row.kind, row.by_market) for row in found] == [(Measure.MATRIX.kind, True)]
     assert found[0].value == pytest.approx(RATE, rel=0.01)
 
 
@@ -269,7 +282,62 @@ def test_offers_say_what_was_proven_and_measured_and_can_be_searched_by_it(provi
         only = offers.search(session, OfferFilters(unit=Unit.GPU, verified=True))
     assert {(offer.node_id, offer.verified) for offer in everyone} == {(proven, True), (other, False)}
     assert [offer.node_id for offer in only] == [proven]
-    assert only[0].measured[benchmarks.MATRIX] == pytest.approx(0.8 * RATE, rel=0.01), "of its least device"
+    assert only[0].measured[Measure.MATRIX.kind] == pytest.approx(0.8 * RATE, rel=0.01), "of its least device"
+
+
+def test_what_a_node_measured_of_itself_is_said_of_all_its_offers_and_marked_as_its_word(proving: ProvingWorld) -> None:
+    proving.measured()
+    node_id = proving.node(CARD, CARD)
+    proving.speeds[node_id] = NodeSpeeds(pcie_to_device=20 * 10**9, disk_read=10**9, network_down=12_500_000)
+    proving.plan_when_due()
+    proving.prove_all()
+    with proving.database.read() as session:
+        rows = session.scalars(select(Benchmark).where(~Benchmark.by_market)).all()
+        gpus, cpus = sorted(offers.search(session, OfferFilters()), key=lambda offer: offer.unit, reverse=True)
+    assert {row.device for row in rows if row.kind == Measure.NETWORK_DOWN.kind} == {NODE}
+    assert len([row for row in rows if row.kind == Measure.PCIE_TO_DEVICE.kind]) == 2, "of each device"
+    assert (gpus.measured[Measure.PCIE_TO_DEVICE.kind], gpus.measured[Measure.DISK_READ.kind]) == (20 * 10**9, 10**9)
+    assert set(cpus.measured) == {Measure.DISK_READ.kind, Measure.NETWORK_DOWN.kind}
+
+
+def test_offers_are_searched_by_what_was_measured_and_told_the_best_where_none_is_left(proving: ProvingWorld) -> None:
+    proving.measured()
+    fast, slow, unknown = proving.node(CARD), proving.node(CARD), proving.node(CARD)
+    for node_id, down in ((fast, 125_000_000), (slow, 1_000_000)):
+        proving.speeds[node_id] = NodeSpeeds(network_down=down)
+    proving.plan_when_due()
+    proving.prove_all(absent=frozenset({unknown}))
+
+    def found(**at_least: int) -> offers.OfferSurvey:
+        asked = {Measure(name): value for name, value in at_least.items()}
+        with proving.database.read() as session:
+            return offers.survey(session, OfferFilters(unit=Unit.GPU, at_least=asked))
+
+    assert {offer.node_id for offer in found(network_down=1).offers} == {fast, slow}
+    assert [offer.node_id for offer in found(network_down=100_000_000, matrix=RATE // 2).offers] == [fast]
+    none = found(network_down=10**9, pcie_to_host=1)
+    assert (none.offers, none.removed["measured"]) == ([], 3)
+    assert none.explanation.endswith("at best: network_down at 125 MB/s, pcie_to_host of none yet")
+
+
+def test_the_cheapest_work_is_not_always_the_cheapest_hour(proving: ProvingWorld) -> None:
+    proving.measured()
+    fast, slow, unknown = proving.node(CARD), proving.node(CARD), proving.node(CARD)
+    proving.plan_when_due()
+    [row] = [row for row in proving.waiting() if row.node_id == slow]
+    proving.seconds[slow, row.device] = proving.fair_seconds(row) / 0.8
+    proving.prove_all(absent=frozenset({unknown}))
+    with proving.database.transaction() as session:
+        for node_id, price in ((fast, 500_000), (slow, 450_000), (unknown, 1)):
+            owner = session.get_one(Node, node_id).provider_id
+            offers.set_price(session, owner, node_id, Unit.GPU, price, proving.clock.now())
+        wanted = OfferFilters(unit=Unit.GPU)
+        by_price, by_work = (offers.search(session, wanted, order=order) for order in OfferOrder)
+        [first] = offers.search(session, wanted, 1, OfferOrder.WORK)
+    assert [offer.node_id for offer in by_price] == [unknown, slow, fast]
+    assert [offer.node_id for offer in by_work] == [fast, slow, unknown]
+    assert first.node_id == fast, "sorted before it is cut"
+    assert by_work[0].work_price_microusd == pytest.approx(500_000 * 10**18 / (3600 * RATE), rel=0.01)
 
 
 def test_old_challenges_are_dropped_and_a_figures_source_is_kept(proving: ProvingWorld) -> None:

@@ -1,0 +1,100 @@
+"""What a job asks of placement: of its row, or of its specification."""
+
+from functools import lru_cache
+from typing import Any
+
+from market.resources import GpuRequest, Unit
+from market.specs import JobSpec, Where
+from scheduler.placement.facts import version_of
+from scheduler.placement.requests import Request, Terms
+from scheduler.tables import Job
+
+COLUMNS = (
+    Job.id,
+    Job.unit,
+    Job.gpu_count,
+    Job.gpu_model,
+    Job.gpu_memory_min_bytes,
+    Job.gpu_memory_max_bytes,
+    Job.cpu_milli,
+    Job.memory_bytes,
+    Job.disk_bytes,
+    Job.price_limit_microusd_per_unit_hour,
+    Job.simulated,
+)
+"""What request_of_row reads."""
+
+
+def request_of_row(job: Any) -> Request:
+    """Of a job; or of a row of those columns, without its terms."""
+    document = getattr(job, "spec", {})
+    where = document.get("where")
+    gpu = None
+    if job.gpu_count:
+        gpu = GpuRequest(
+            count=job.gpu_count,
+            model=job.gpu_model,
+            memory_min_bytes=job.gpu_memory_min_bytes,
+            memory_max_bytes=job.gpu_memory_max_bytes,
+        )
+    return Request(
+        job_id=job.id,
+        unit=job.unit,
+        gpu=gpu,
+        cpu_milli=job.cpu_milli,
+        memory_bytes=job.memory_bytes,
+        disk_bytes=job.disk_bytes,
+        price_limit_microusd_per_unit_hour=job.price_limit_microusd_per_unit_hour,
+        simulated=job.simulated,
+        price_tolerance_milli=document.get("budget", {}).get("price_tolerance", 0),
+        terms=_for(getattr(job, "max_duration_seconds", 0), where),
+        spot=document.get("spot", False) or getattr(job, "spot", False),
+    )
+
+
+def request_of_spec(spec: JobSpec, price_limit_microusd_per_unit_hour: int | None) -> Request:
+    """Of a specification."""
+    resources = spec.resources
+    return Request(
+        job_id="",
+        unit=Unit.GPU if resources.gpu else Unit.CPU,
+        gpu=resources.gpu,
+        cpu_milli=resources.cpu,
+        memory_bytes=resources.memory,
+        disk_bytes=resources.disk,
+        price_limit_microusd_per_unit_hour=price_limit_microusd_per_unit_hour,
+        simulated=resources.simulated,
+        price_tolerance_milli=spec.budget.price_tolerance,
+        terms=terms_of(spec.where or Where(), spec.max_duration),
+        spot=spec.spot,
+    )
+
+
+def _for(max_duration_seconds: int, where: dict[str, Any] | None) -> Terms:
+    return (
+        _lasting(max_duration_seconds) if where is None else terms_of(Where.model_validate(where), max_duration_seconds)
+    )
+
+
+@lru_cache(maxsize=1024)
+def _lasting(seconds: int) -> Terms:
+    """Most requests ask nothing else: equal ones are one."""
+    return Terms(duration_seconds=seconds)
+
+
+def terms_of(where: Where, max_duration_seconds: int) -> Terms:
+    """What a specification asks of nodes."""
+    return Terms(
+        regions=frozenset(where.regions),
+        providers=frozenset(where.providers.allow),
+        providers_denied=frozenset(where.providers.deny),
+        tier_min=int(where.verified_only),
+        reliability_milli_min=round((where.min_reliability or 0) * 1000),
+        driver_min=version_of(where.driver),
+        cuda_min=version_of(where.cuda),
+        compute_capability_min=version_of(where.compute_capability),
+        nvlink=where.nvlink,
+        labels=frozenset(where.labels),
+        tolerations=frozenset(where.tolerations),
+        duration_seconds=max_duration_seconds,
+    )

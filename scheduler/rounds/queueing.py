@@ -1,0 +1,190 @@
+"""The waiting rows in the order of their turns: which a round reads, who goes first, and what is remembered of it.
+
+While nobody has been told to wait there is nothing to share: rows are taken as they came. As soon as some compete, the
+queue of placement says whose turn it is.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import Select, delete, exists, func, or_, select, tuple_
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from market.states import JobState, Reason
+from scheduler.placement.queue.competition import Competition
+from scheduler.placement.queue.turns import Turns
+from scheduler.placement.queue.waiting import Waiting, capacity_of
+from scheduler.placement.requests import Request
+from scheduler.placement.snapshot import Snapshot
+from scheduler.rounds import holdings
+from scheduler.rounds.asking import COLUMNS, request_of_row
+from scheduler.tables import Job, QueueMark
+from scheduler.waking import changed
+
+ROWS_MAX = 20_000
+"""Of a queue longer than a round, so many rows are put in order at most, equally many of each organization."""
+OVER_CEILING = "its organization holds as many GPUs as it may"
+_WAITING = (Job.state == JobState.QUEUED, Job.funded_seconds.is_not(None))
+_SPOT = func.coalesce(Job.spec["spot"].as_boolean(), False)
+_PRIORITY = func.coalesce(Job.spec["priority"].as_integer(), 0)
+
+
+class Walk:
+    """One way through the queue, a page of at most `limit` rows at a time. done: no further page is known of."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._after: tuple[datetime, str] | None = None
+        self._order: Iterator[str] | None = None
+        self.done = False
+
+    def page(self, session: Session) -> Sequence[Job]:
+        """The next rows, locked. Those that somebody else is changing just now are passed over: the change wakes
+        another round."""
+        if self._order is not None:
+            return self._next(session, self._order)
+        query = select(Job).where(*_WAITING).order_by(Job.created_at, Job.id).limit(self._limit)
+        if self._after is not None:
+            query = query.where(tuple_(Job.created_at, Job.id) > tuple_(*self._after))
+        jobs = _locked(session, query)
+        self.done = len(jobs) < self._limit
+        if not self.done and self._after is None and _competition(session):
+            self._order = iter(_order(session))
+            return self._next(session, self._order)
+        if jobs:
+            self._after = jobs[-1].created_at, jobs[-1].id
+        return jobs
+
+    def _next(self, session: Session, order: Iterator[str]) -> Sequence[Job]:
+        ids = list(islice(order, self._limit))
+        self.done = len(ids) < self._limit
+        found = {job.id: job for job in _locked(session, select(Job).where(Job.id.in_(ids), *_WAITING))}
+        return [found[job_id] for job_id in ids if job_id in found]
+
+
+def competition(
+    session: Session, jobs: Sequence[Job], requests: Sequence[Request], snapshot: Snapshot, now: datetime
+) -> Competition | None:
+    """What the turns of a page follow from, where some of it compete."""
+    if not _compete(jobs) and not holdings.any_ceiling(session, {job.organization_id for job in jobs}, now):
+        return None
+    ids = {job.id for job in jobs}
+    marks = _marks(session, ids)
+    here = [
+        _waiting(job, request, job.spec.get("priority", 0), marks.get(job.id))
+        for job, request in zip(jobs, requests, strict=True)
+    ]
+    elsewhere = [job_id for job_id, mark in marks.items() if mark.held_nodes and job_id not in ids]
+    others = session.scalars(select(Job).where(Job.id.in_(elsewhere), *_WAITING)).all() if elsewhere else ()
+    beyond = [_waiting(job, request_of_row(job), 0, marks[job.id]) for job in others]
+    known, at = holdings.known(session, now), int(now.timestamp())
+    # Only who is due and has no places needs to know where some will be free.
+    due = any(one.passed_at is not None and not one.held for one in here)
+    running = holdings.running(session) if due else {}
+    return Competition(tuple(here), tuple(beyond), known.accounts, known.used, capacity_of(snapshot), at, running)
+
+
+def note(session: Session, jobs: dict[str, Job], taken: Turns, now: datetime) -> None:
+    """Remember what a round's turns came to: who was passed over, where places are held, who waits for its ceiling."""
+    holdings.follow(taken.shares.used)
+    before = {one.request.job_id: one.held for one in taken.holding}
+    held = {job_id: nodes for job_id, nodes in taken.held.items() if nodes != before.get(job_id)}
+    marked = taken.passed + [job_id for job_id in held if job_id not in taken.passed]
+    if marked:
+        rows = [
+            {"job_id": job_id, "passed_at": now, "held_nodes": list(held.get(job_id, ()))} for job_id in sorted(marked)
+        ]
+        statement = insert(QueueMark).values(rows)
+        places = {"held_nodes": statement.excluded.held_nodes}
+        session.execute(statement.on_conflict_do_update(index_elements=["job_id"], set_=places))
+    for job_id in taken.ceilings:
+        job = jobs[job_id]
+        if job.detail != OVER_CEILING and job.reason is not Reason.RECOVERING_PROVIDER_LOST:
+            job.reason, job.detail = Reason.QUEUED_FOR_CAPACITY, OVER_CEILING
+            changed(session, job)
+
+
+def forget(session: Session) -> int:
+    """Drop the marks of jobs that no longer wait; returns how many."""
+    waits = exists().where(Job.id == QueueMark.job_id, Job.state == JobState.QUEUED)
+    gone = session.execute(delete(QueueMark).where(~waits).returning(QueueMark.job_id))
+    return len(gone.all())
+
+
+def _compete(jobs: Sequence[Job]) -> bool:
+    """Whether one of several has been told to wait, wants to go first, or goes last as a spot job."""
+    return len(jobs) > 1 and any(
+        job.reason is not Reason.QUEUED_FOR_PLACEMENT or job.spec.get("priority", 0) or job.spec.get("spot")
+        for job in jobs
+    )
+
+
+def _competition(session: Session) -> bool:
+    """The same of the whole queue: several organizations, priorities, spot jobs, work of lost nodes or marks."""
+    first, last = func.min(Job.organization_id), func.max(Job.organization_id)
+    recovering = func.bool_or(Job.reason == Reason.RECOVERING_PROVIDER_LOST)
+    query = select(or_(first != last, recovering, exists(select(QueueMark.job_id)))).where(*_WAITING)
+    if session.scalar(query):
+        return True
+    return bool(session.scalar(select(exists(select(Job.id).where(*_WAITING, or_(_PRIORITY != 0, _SPOT))))))
+
+
+def _order(session: Session) -> list[str]:
+    """The jobs of a long queue in their turns, as if each found room."""
+    recovering = Job.reason == Reason.RECOVERING_PROVIDER_LOST
+    nth = func.row_number().over(
+        partition_by=Job.organization_id,
+        order_by=(_SPOT, QueueMark.job_id.is_(None), recovering.desc(), _PRIORITY.desc(), Job.created_at, Job.id),
+    )
+    numbered = select(
+        *COLUMNS,
+        Job.organization_id,
+        Job.created_at,
+        Job.reason,
+        _PRIORITY.label("priority"),
+        _SPOT.label("spot"),
+        nth.label("nth"),
+    )
+    rows = numbered.outerjoin(QueueMark, QueueMark.job_id == Job.id).where(*_WAITING).subquery()
+    page = select(rows).order_by(rows.c.nth, rows.c.created_at, rows.c.id).limit(ROWS_MAX)
+    now = session.scalar(select(func.now()))
+    assert now is not None
+    known = holdings.known(session, now)
+    found = session.execute(page).all()
+    marks = _marks(session, {row.id for row in found})
+    waiting = tuple(_waiting(row, request_of_row(row), row.priority, marks.get(row.id)) for row in found)
+    capacity, at = holdings.capacity(session), int(now.timestamp())
+    turns = Competition(waiting, (), known.accounts, known.used, capacity, at).turns()
+    order: list[str] = []
+    for request in turns:
+        turns.tell(request, placed=True)
+        order.append(request.job_id)
+    return order + turns.ceilings
+
+
+def _waiting(job: Any, request: Request, priority: int, mark: QueueMark | None) -> Waiting:
+    return Waiting(
+        request,
+        job.organization_id,
+        int(job.created_at.timestamp()),
+        priority=priority,
+        recovering=job.reason is Reason.RECOVERING_PROVIDER_LOST,
+        standing=job.reason is Reason.NO_OFFER,
+        passed_at=int(mark.passed_at.timestamp()) if mark else None,
+        held=tuple(mark.held_nodes) if mark else (),
+    )
+
+
+def _marks(session: Session, job_ids: Collection[str]) -> dict[str, QueueMark]:
+    """Of these jobs, and of all for whom places are held."""
+    wanted = or_(QueueMark.job_id.in_(job_ids), func.cardinality(QueueMark.held_nodes) > 0)
+    rows = session.scalars(select(QueueMark).where(wanted).execution_options(populate_existing=True))
+    return {mark.job_id: mark for mark in rows}
+
+
+def _locked(session: Session, query: Select[Job]) -> Sequence[Job]:
+    query = query.with_for_update(skip_locked=True, key_share=True)
+    return session.scalars(query.execution_options(populate_existing=True)).all()
