@@ -25,7 +25,7 @@ test: setup ## Run every test; what failed is run once more, and named, since re
 	@$(BIN)/python infra/ci/suite.py $(ARGS)
 
 test-engines: setup ## Run what stands on a server on yours: every engine, the control plane (GRIDBAY_TEST_*_URL, see CONTRIBUTING)
-	@GRIDBAY_REQUIRE_ENGINES=1 $(BIN)/pytest --on-servers tests/engines tests/infra tests/scheduler tests/billing \
+	@GRIDBAY_REQUIRE_ENGINES=1 $(BIN)/python infra/ci/suite.py --on-servers tests/engines tests/infra tests/scheduler tests/billing \
 		tests/portal_api tests/monitoring $(ARGS)
 
 soak: setup ## Run the heavy tests at their full size

@@ -1,6 +1,6 @@
-"""Runs every test, in lanes side by side: some mostly wait for real processes, one mostly computes.
+"""Runs every test, in lanes side by side: some mostly wait for real processes, some mostly compute.
 
-    python infra/ci/suite.py [folders of tests, or any words for pytest: then in one lane]
+    python infra/ci/suite.py [--options of pytest] [folders of tests, or any words for pytest: then in one lane]
 
 What failed is run once more, alone; what passes then is named at the end: it is flaky, and to be mended.
 """
@@ -17,8 +17,9 @@ WAITING = {
     "machines": ("provider_agent",),
     "markets": ("gridbay", "engines", "infra", "examples"),
 }
-"""Folders of tests that start processes, by their lane; a new folder computes until it is named here."""
-COMPUTING = "computing"
+"""Folders of tests that start processes, by their lane."""
+COMPUTING = {"money": ("billing", "monitoring"), "rules": ()}
+"""Folders of tests that compute, in two lanes, for two cores; a folder that is named nowhere is in the last."""
 BELOW = ("nice", "-n", "5")
 """Who computes leaves the machine to processes that somebody waits for."""
 
@@ -53,14 +54,16 @@ class Lane:
 
 def lanes(words: list[str]) -> list[Lane]:
     """Folders of tests, by default all there are, go to their lanes."""
-    if not all(Path(word).is_dir() and Path(word).parts[1:] for word in words):
+    options = [word for word in words if word.startswith("--")]
+    folders = [word for word in words if word not in options]
+    if not all(Path(word).is_dir() and Path(word).parts[1:] for word in folders):
         return [Lane("chosen", tuple(words))]
     everything = [*Path("tests").glob("[a-z]*/"), *Path("tests").glob("test_*.py")]
     chosen: dict[str, list[str]] = {}
-    for path in [Path(word) for word in words] or sorted(everything):
-        lane = next((name for name, folders in WAITING.items() if path.parts[1] in folders), COMPUTING)
-        chosen.setdefault(lane, []).append(str(path))
-    return [Lane(name, tuple(paths), BELOW if name == COMPUTING else ()) for name, paths in chosen.items()]
+    for path in [Path(word) for word in folders] or sorted(everything):
+        named = (name for name, members in (WAITING | COMPUTING).items() if path.parts[1] in members)
+        chosen.setdefault(next(named, "rules"), []).append(str(path))
+    return [Lane(name, (*options, *paths), BELOW if name in COMPUTING else ()) for name, paths in chosen.items()]
 
 
 def run(first: Lane, *others: Lane) -> dict[Lane, int]:

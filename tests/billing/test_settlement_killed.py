@@ -7,11 +7,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from awaiting import until
 from local_net import LocalNet
 from soak_size import KILLS_A_POINT, size, write_figures
 from test_settlement import EARNED, earn, fill_treasury, paid, recipient, settle_all
 
 from billing.ledger import audit
+from billing.settling.settlement import sender_lock
 from infra.database import Database
 from market.clock import ManualClock
 from market.failpoints import POINTS
@@ -40,6 +42,12 @@ def ends(database: Database, clock: ManualClock, net: LocalNet) -> Iterator[Call
         assert settlers.wait(20) == 0
 
 
+def nobody_sends(database: Database) -> bool:
+    """A server ends a dead client's session, and the lock with it, only when it next looks at the socket."""
+    with sender_lock(database) as alone:
+        return alone
+
+
 @pytest.mark.timeout(7200 if KILLS > 1 else 120)
 @pytest.mark.parametrize("point", [name for name in POINTS if name.startswith("settlement.")])
 def test_a_settler_that_is_killed_pays_each_payout_once(
@@ -50,6 +58,7 @@ def test_a_settler_that_is_killed_pays_each_payout_once(
     for number in range(1, KILLS + 1):
         earn(database, clock, net, [owner])
         assert ends(f"{point}=kill") == -9
+        until(partial(nobody_sends, database), "the database has seen that the settler is dead")
         settle_all(database, clock, net)
         assert paid(net, owner) == 1 + number * EARNED
     with database.read() as session:
