@@ -4,13 +4,12 @@ Money appears twice: as a decimal string in USDC for people and as an integer of
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from market.money import format_usdc
 from market.resources import Unit
-from market.specs import WORD_PATTERN
 from market.states import AttemptState, JobState, Reason
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
@@ -20,11 +19,13 @@ WORKDIR_MAX_BYTES = 512 * 1024 * 1024
 SECRET_MAX_BYTES = 32_768
 
 
-class _View(BaseModel):
+class View(BaseModel):
+    """An answer. A newer market may say more than an older SDK knows."""
+
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Money(_View):
+class Money(View):
     usdc: str
     microusd: int
 
@@ -36,14 +37,14 @@ class Money(_View):
 Item = TypeVar("Item")
 
 
-class Page(_View, Generic[Item]):
+class Page(View, Generic[Item]):
     """One page; next_cursor is opaque and None at the end."""
 
     items: list[Item]
     next_cursor: str | None = None
 
 
-class OfferView(_View):
+class OfferView(View):
     """One node's offer. free and total count units (GPUs or CPUs) right now.
 
     verified: every device of the node has proven that it computes. measured: what its least device was measured at, by
@@ -77,7 +78,7 @@ class SubmitRequest(BaseModel):
     workdir_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
 
 
-class PlanView(_View):
+class PlanView(View):
     """What a job would get and cost. highest_cost: nothing can make the job cost more than this."""
 
     offers: list[OfferView] = Field(description="the best matching offers, cheapest first")
@@ -92,7 +93,7 @@ class PlanView(_View):
     explanation: str = ""
 
 
-class AttemptView(_View):
+class AttemptView(View):
     attempt_id: str
     number: int
     state: AttemptState
@@ -108,7 +109,7 @@ class AttemptView(_View):
     ended_at: datetime | None
 
 
-class JobView(_View):
+class JobView(View):
     """A job. cost is what has been charged so far, for run_ms that it ran; held what is set aside for it now.
 
     credited: what of the cost was given back by adjustments.
@@ -135,7 +136,7 @@ class JobView(_View):
     credited: Money = Money(usdc="0.00", microusd=0)
 
 
-class CostLine(_View):
+class CostLine(View):
     line_id: str
     attempt_number: int
     window_number: int
@@ -150,7 +151,7 @@ class CostLine(_View):
     captured_at: datetime
 
 
-class AdjustmentView(_View):
+class AdjustmentView(View):
     """A part of a line that was given back. cause: operator, or the rule by which it followed."""
 
     adjustment_id: str
@@ -161,7 +162,7 @@ class AdjustmentView(_View):
     adjusted_at: datetime
 
 
-class CostView(_View):
+class CostView(View):
     """total: of the lines; credited: what of it was given back, by the adjustments."""
 
     job_id: str
@@ -173,7 +174,7 @@ class CostView(_View):
     adjustments: list[AdjustmentView] = []
 
 
-class OutputView(_View):
+class OutputView(View):
     path: str
     size_bytes: int
     sha256: str
@@ -187,144 +188,19 @@ class WorkdirRequest(BaseModel):
     size_bytes: int = Field(gt=0, le=WORKDIR_MAX_BYTES)
 
 
-class WorkdirAnswer(_View):
+class WorkdirAnswer(View):
     """upload_url: PUT the archive there; None when the market has it already."""
 
     sha256: str
     upload_url: str | None
 
 
-class LogLine(_View):
+class LogLine(View):
     """One chunk of a log as an SSE event; its id is "{attempt_number}:{end_offset}" for Last-Event-ID."""
 
     attempt_number: int
     offset: int
     text: str
-
-
-class BalanceView(_View):
-    """available: to spend or withdraw now. pending: all that is the organization's and cannot be spent now.
-
-    That is held (for its jobs), withdrawing (on its way to a wallet) and arriving (paid in, seen, and not final).
-    """
-
-    available: Money
-    held: Money
-    withdrawing: Money = Money.of(0)
-    arriving: Money = Money.of(0)
-    pending: Money = Money.of(0)
-
-
-class DepositRequest(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    amount_microusd: int = Field(gt=0, le=10**15)
-
-
-class DepositView(_View):
-    """How to pay: a Solana Pay transfer request. state: `waiting`, then `credited`.
-
-    arriving: what was seen of it on the chain and is not final.
-    """
-
-    deposit_id: str
-    state: str
-    amount: Money
-    recipient: str
-    mint: str
-    reference: str
-    memo: str
-    solana_pay_url: str
-    signature: str | None = None
-    arriving: Money = Money.of(0)
-
-
-class WithdrawalRequest(BaseModel):
-    """wallet_address: the Solana address of a wallet of one's own."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    amount_microusd: int = Field(gt=0, le=10**15)
-    wallet_address: str = Field(max_length=60)
-
-
-class WithdrawalView(_View):
-    """state: `waiting` (until payable_from, and for room under the market's daily caps), `sending`, then `confirmed`,
-    `returned` (the wallet cannot take it; available again, detail says why) or `cancelled`.
-
-    rent: what of the amount is kept for making the wallet's token account; signature: of the chain, once confirmed.
-    """
-
-    withdrawal_id: str
-    state: str
-    amount: Money
-    rent: Money
-    wallet_address: str
-    created_at: datetime
-    payable_from: datetime
-    detail: str = ""
-    signature: str | None = None
-
-
-class WithdrawalList(_View):
-    """The newest 1,000, newest first."""
-
-    items: list[WithdrawalView]
-
-
-class BudgetRequest(BaseModel):
-    """label: of the jobs that it binds; empty: every job. limit_microusd: 0 funds nothing more."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    label: str = Field(default="", pattern=f"^$|{WORD_PATTERN}")
-    period: Literal["hour", "day", "month"]
-    limit_microusd: int = Field(ge=0, le=10**15)
-
-
-class BudgetView(_View):
-    """A budget in its period of now, which is of the calendar, UTC. used: held or charged for windows funded in it."""
-
-    budget_id: str
-    label: str
-    period: str
-    limit: Money
-    used: Money
-    left: Money
-    starts_at: datetime
-    ends_at: datetime
-
-
-class BudgetList(_View):
-    items: list[BudgetView]
-
-
-class MoneyWatchRequest(BaseModel):
-    """When to be told: below so much, or when it lasts for less than so many hours; 0 of either: never."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    low_microusd: int = Field(ge=0, le=10**15)
-    forecast_hours: int = Field(ge=0, le=8784)
-
-
-class MoneyWatchView(_View):
-    low: Money
-    forecast_hours: int
-
-
-class MoneyEventView(_View):
-    """Told once when it comes to pass. kind: balance_low, balance_forecast, budget_low or budget_spent.
-
-    subject: the budget's id, or empty. over_at: when it was over; None while it lasts.
-    """
-
-    event_id: str
-    kind: str
-    subject: str
-    detail: str
-    told_at: datetime
-    over_at: datetime | None
 
 
 class SecretRequest(BaseModel):
@@ -333,7 +209,7 @@ class SecretRequest(BaseModel):
     value: str = Field(min_length=1, max_length=SECRET_MAX_BYTES)
 
 
-class IdentityView(_View):
+class IdentityView(View):
     """Who the credential speaks for."""
 
     organization_id: str
@@ -342,7 +218,7 @@ class IdentityView(_View):
     scopes: list[str]
 
 
-class Fault(_View):
+class Fault(View):
     """One place of an input that is wrong; see market.errors.FieldError."""
 
     pointer: str = ""
@@ -353,7 +229,7 @@ class Fault(_View):
     parameter: str = Field(default="", description="its name, where the source is not the body")
 
 
-class Problem(_View):
+class Problem(View):
     """RFC 9457. type leads to what the code means; code is stable; errors name the places in the input."""
 
     type: str

@@ -2,17 +2,11 @@
 
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict
-
-from market.customer_api import Money
+from market.customer_api import Money, View
 from market.states import JobState, Reason
 
 
-class _View(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class RemovedView(_View):
+class RemovedView(View):
     """A rule, and how many of the offers that the rules before it had left it removed."""
 
     rule: str
@@ -20,7 +14,7 @@ class RemovedView(_View):
     words: str
 
 
-class AskingView(_View):
+class AskingView(View):
     """A field of the job, what it asks, and what it could ask instead."""
 
     field: str
@@ -28,7 +22,7 @@ class AskingView(_View):
     instead: str
 
 
-class ChangeView(_View):
+class ChangeView(View):
     """The smallest change, of all its parts at once, with which so many offers would match."""
 
     parts: list[AskingView]
@@ -36,7 +30,7 @@ class ChangeView(_View):
     words: str
 
 
-class PlaceView(_View):
+class PlaceView(View):
     """Where the newest attempt stands, at the price it was placed at."""
 
     attempt_number: int
@@ -46,7 +40,7 @@ class PlaceView(_View):
     price_per_unit_hour: Money
 
 
-class SpotView(_View):
+class SpotView(View):
     """How a spot job's bid fares. asked: what the offer asked that it stands on, where it pays its bid or less.
     reclaimed: how often it made room for what pays more, last at reclaimed_at for the bid outbid_by, or, where that is
     not said, for a job at the posted price. lowest_bid: of what runs where this job might. words: why the bid lost."""
@@ -60,7 +54,7 @@ class SpotView(_View):
     words: str
 
 
-class ExplanationView(_View):
+class ExplanationView(View):
     """Of a waiting job, by what is free now; of another, by what offers are, free or not.
 
     removed: in the rules' order; with `matching` they add up to `offers`. changes: where none matches. passed_since:

@@ -2,18 +2,11 @@
 
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict
-
-from market.customer_api import Money
+from market.customer_api import Money, View
 from market.resources import Unit
 
 
-class _View(BaseModel):
-    # A newer market may say more than an older SDK knows.
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class AskView(_View):
+class AskView(View):
     """What is asked for one unit and hour."""
 
     offer_id: str
@@ -22,7 +15,7 @@ class AskView(_View):
     price_per_unit_hour: Money
 
 
-class ConditionView(_View):
+class ConditionView(View):
     """What stands against a node or one of its GPUs (gpu_uuid). quarantines: nothing is placed there meanwhile."""
 
     gpu_uuid: str | None
@@ -34,7 +27,7 @@ class ConditionView(_View):
     began_at: datetime
 
 
-class GpuView(_View):
+class GpuView(View):
     """present: the agent sees it now; quarantined: nothing is placed on it.
 
     mended_at: since when its agent calls it well again; it is quarantined until it has proven itself since.
@@ -54,7 +47,7 @@ class GpuView(_View):
     nvlinks: int | None = None
 
 
-class MinuteView(_View):
+class MinuteView(View):
     """A minute of a GPU. Spreads are [least, mean, most] of its samples; null is what the device does not tell."""
 
     gpu_uuid: str
@@ -69,7 +62,7 @@ class MinuteView(_View):
     energy_millijoules: int | None
 
 
-class NodeView(_View):
+class NodeView(View):
     """state: online, lost or gone; pool: how its Ray pool fares; quarantined: nothing is placed on any of it."""
 
     node_id: str
@@ -94,11 +87,11 @@ class NodeView(_View):
     offers: list[AskView]
 
 
-class NodeList(_View):
+class NodeList(View):
     items: list[NodeView]
 
 
-class JoinTokenView(_View):
+class JoinTokenView(View):
     """token: shown this once."""
 
     token_id: str
@@ -107,7 +100,7 @@ class JoinTokenView(_View):
     expires_at: datetime
 
 
-class EarningsView(_View):
+class EarningsView(View):
     """payable: earned and not sent yet; paying: on its way; paid: confirmed by the chain; wallet_address: where to.
 
     rent: what was kept of it for making the wallet's token account; payable_from: nothing is sent to a changed address

@@ -3,15 +3,10 @@
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from market.customer_api import View
 
 
-class _View(BaseModel):
-    # A newer market may say more than an older SDK knows.
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class RoundView(_View):
+class RoundView(View):
     """asked: requests it looked at. digest: over its body and the record before it in its chain."""
 
     round_id: str
@@ -24,11 +19,11 @@ class RoundView(_View):
     size_bytes: int
 
 
-class RoundList(_View):
+class RoundList(View):
     items: list[RoundView]
 
 
-class ReplayView(_View):
+class ReplayView(View):
     """sound: no record of its chain up to it was changed or is missing. agrees: that, and it comes to the same again.
     recorded and again hold what differs: [job, member, offer, GPUs, price] or, of one that waits, [job, waiting helps].
     same_rules: the code that decides it again decided it; where it did not, it need not come to the same.

@@ -9,8 +9,8 @@ from gridbay.cli import wording
 from gridbay.cli.console import Output, OutputOption
 from gridbay.cli.listing import Column, show, show_one
 from gridbay.cli.session import open_market
-from market.customer_api import BudgetView
 from market.errors import InvalidInput
+from market.funds_api import BudgetView
 from market.money import format_usdc, parse_usdc
 
 app = typer.Typer(no_args_is_help=True)

@@ -12,8 +12,8 @@ from gridbay.cli.extras import need_embedded
 from gridbay.cli.listing import facts, print_json
 from gridbay.cli.session import open_session, tell_retry
 from gridbay.client.sdk import Gridbay
-from market.customer_api import DepositView
 from market.errors import InvalidInput, Unavailable
+from market.funds_api import DepositView
 from market.money import parse_usdc
 
 app = typer.Typer()

@@ -9,7 +9,7 @@ import httpx
 from billing.chains.keypairs import ensure_keypair
 from billing.chains.transactions import SignedTransaction, create_token_account, deposit
 from gridbay.client.anchors import rpc
-from market.customer_api import DepositView
+from market.funds_api import DepositView
 
 SOL_LAMPORTS = 10**9
 LAMPORTS_ENOUGH = SOL_LAMPORTS // 10

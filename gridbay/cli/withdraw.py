@@ -12,8 +12,8 @@ from gridbay.cli.extras import need_embedded
 from gridbay.cli.listing import Column, show, show_one
 from gridbay.cli.session import open_market
 from gridbay.client.sdk import Gridbay
-from market.customer_api import WithdrawalView
 from market.errors import InvalidInput
+from market.funds_api import WithdrawalView
 from market.money import parse_usdc
 
 app = typer.Typer()

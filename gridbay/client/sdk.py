@@ -18,27 +18,29 @@ from gridbay.client.workdirs import Archive, pack, put_archive
 from market.customer_api import (
     IDEMPOTENCY_HEADER,
     PAGE_MAX,
-    BalanceView,
-    BudgetList,
-    BudgetView,
     CostView,
-    DepositView,
     IdentityView,
     JobView,
     LogLine,
-    MoneyEventView,
-    MoneyWatchView,
     OfferView,
     OutputView,
     Page,
     PlanView,
-    WithdrawalList,
-    WithdrawalView,
     WorkdirAnswer,
 )
 from market.epochs import EpochLines, PublishedEpoch, PublishedLine
 from market.errors import InvalidInput
 from market.explanation_api import ExplanationView
+from market.funds_api import (
+    BalanceView,
+    BudgetList,
+    BudgetView,
+    DepositView,
+    MoneyEventView,
+    MoneyWatchView,
+    WithdrawalList,
+    WithdrawalView,
+)
 from market.receipts import Receipt
 from market.specs import InvalidSpec
 from market.states import JobState

@@ -8,18 +8,9 @@ from sqlalchemy.orm import Session
 from billing.charging import alerts, budgets
 from billing.charging.alerts import MoneyEvent, Watch
 from billing.charging.budgets import Budget, Period
-from market.customer_api import (
-    PAGE_MAX,
-    BudgetList,
-    BudgetRequest,
-    BudgetView,
-    Money,
-    MoneyEventView,
-    MoneyWatchRequest,
-    MoneyWatchView,
-    Page,
-)
+from market.customer_api import PAGE_MAX, Money, Page
 from market.errors import NotFound
+from market.funds_api import BudgetList, BudgetRequest, BudgetView, MoneyEventView, MoneyWatchRequest, MoneyWatchView
 from market.ids import is_id
 from portal_api.identity.principals import BillReader, Payer
 from portal_api.pages import CURSOR_MAX_CHARACTERS, cursor_of, place_of

@@ -8,15 +8,7 @@ from starlette.responses import Response
 
 from billing.charging import adjustments, bills
 from billing.settling import receipts
-from market.customer_api import (
-    PAGE_MAX,
-    CostView,
-    JobView,
-    OutputView,
-    Page,
-    PlanView,
-    SubmitRequest,
-)
+from market.customer_api import PAGE_MAX, CostView, JobView, OutputView, Page, PlanView, SubmitRequest
 from market.receipts import Receipt
 from market.states import JobState
 from portal_api import customer_jobs, job_views

@@ -10,16 +10,9 @@ from billing.settling import withdrawals
 from billing.settling.withdrawals import Withdrawal
 from billing.treasury import custody, deposits
 from billing.treasury.deposits import Deposit
-from market.customer_api import (
-    BalanceView,
-    DepositRequest,
-    DepositView,
-    Money,
-    WithdrawalList,
-    WithdrawalRequest,
-    WithdrawalView,
-)
+from market.customer_api import Money
 from market.errors import NotFound
+from market.funds_api import BalanceView, DepositRequest, DepositView, WithdrawalList, WithdrawalRequest, WithdrawalView
 from market.ids import is_id
 from portal_api.identity import idempotency
 from portal_api.identity.idempotency import Answered, IdempotencyKeyHeader, Intent

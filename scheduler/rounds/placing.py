@@ -154,7 +154,8 @@ def _apply(
         works = spot.lock(session, reclaims) if reclaims else {}
         on = {decision.node.node_id for decision in decisions} | {work.attempt.node_id for work in works.values()}
         nodes = leases.lock_nodes(session, on)
-        _make_room(session, jobs, reclaims, works, nodes, now)
+        if works:
+            _make_room(session, jobs, reclaims, works, nodes, now)
     sound = [decision for decision in decisions if _still_true(decision, nodes.get(decision.node.node_id))]
     batch = _Batch()
     for decision in sound:

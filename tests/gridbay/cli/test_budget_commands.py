@@ -4,7 +4,8 @@ from served_market import Answer, ServedMarket
 from typed_command import Gridbay
 from views import NOON
 
-from market.customer_api import BudgetList, BudgetView, Money, MoneyEventView, MoneyWatchView, Page
+from market.customer_api import Money, Page
+from market.funds_api import BudgetList, BudgetView, MoneyEventView, MoneyWatchView
 
 KEPT = BudgetView(
     budget_id="bud_1", label="team=vision", period="month", limit=Money.of(5_000_000), used=Money.of(4_000_000),

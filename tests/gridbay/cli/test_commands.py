@@ -10,17 +10,8 @@ from served_market import Answer, Seen, ServedMarket, event, problem
 from typed_command import Gridbay
 from views import JOB_ID, NOON, cpu_offer, ended_job, job, offer
 
-from market.customer_api import (
-    BalanceView,
-    CostLine,
-    CostView,
-    LogLine,
-    Money,
-    OutputView,
-    Page,
-    WithdrawalList,
-    WithdrawalView,
-)
+from market.customer_api import CostLine, CostView, LogLine, Money, OutputView, Page
+from market.funds_api import BalanceView, WithdrawalList, WithdrawalView
 from market.measured import parse_at_least
 from market.states import JobState, Reason
 

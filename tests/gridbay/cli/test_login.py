@@ -9,7 +9,8 @@ from served_market import Answer, ServedMarket, problem
 from typed_command import Gridbay
 
 from gridbay.standalone.state import MarketState
-from market.customer_api import BalanceView, IdentityView, Money
+from market.customer_api import IdentityView, Money
+from market.funds_api import BalanceView
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from billing.chains.solana import SolanaChain
 from billing.chains.transactions import associated_token_address
 from gridbay.cli.local_wallet import LocalWallet
 from gridbay.client.anchors import rpc
-from market.customer_api import DepositView, Money
+from market.customer_api import Money
+from market.funds_api import DepositView
 
 
 def test_a_deposit_is_paid_as_it_was_asked_for(chain: LocalChainServer, tmp_path: Path) -> None:
