@@ -9,10 +9,10 @@ import asyncio
 import secrets
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.keepalive import KeepAlive
+from benchmarks.keepalive import KeepAlive, Refused
 from market.agent_api import SIGNATURE_HEADER
 from market.canonical import canonical_json, tagged_hash
 from market.readings import GENESIS
@@ -22,6 +22,8 @@ GPUS_A_NODE = 16
 MODEL, MEMORY_BYTES = "NVIDIA GeForce RTX 4090", 24 * 2**30
 WAIT_SECONDS = 20
 RUN_MS = 1
+BUSY, AGAIN_SECONDS, TRIES_MAX = 503, 0.2, 50
+"""What is refused because the market is busy is asked again, as real agents do."""
 
 
 def main() -> None:
@@ -77,7 +79,7 @@ class Double:
                 "pool": "ready",
                 "streams": [],
             }
-            answer = await self._polls.request("POST", "/agent/v1/poll", canonical_json(poll), self._headers)
+            answer = await _asked(self._polls, "/agent/v1/poll", canonical_json(poll), self._headers)
             version = answer["version"]
             self.polling.set()
             wanted = {item["attempt_id"] for item in answer["attempts"]}
@@ -100,7 +102,7 @@ class Double:
         """These signed bodies in their order, each once the one before it was answered."""
         for body, signature in reports:
             headers = self._headers | {SIGNATURE_HEADER: signature}
-            await self._reports.request("POST", "/agent/v1/reports", body, headers)
+            await _asked(self._reports, "/agent/v1/reports", body, headers)
 
     async def _report(self, attempts: list[dict[str, Any]]) -> None:
         """Say that they have exited, with the one reading that each of them gave."""
@@ -118,12 +120,24 @@ class Double:
         )
         headers = self._headers | {SIGNATURE_HEADER: self.sign(body)}
         async with self._one_report:
-            answer = await self._reports.request("POST", "/agent/v1/reports", body, headers)
+            answer = await _asked(self._reports, "/agent/v1/reports", body, headers)
         ended_at = time.monotonic_ns()
         accepted = set(answer["accepted"])
         lines = [f"{item['job_id']} {ended_at}\n" for item in attempts if item["attempt_id"] in accepted]
         sys.stdout.write("".join(lines))
         sys.stdout.flush()
+
+
+async def _asked(connection: KeepAlive, path: str, body: bytes, headers: Mapping[str, str]) -> Any:
+    """The answer, however busy the market is meanwhile. Raises Refused, ConnectionError."""
+    for _ in range(TRIES_MAX):
+        try:
+            return await connection.request("POST", path, body, headers)
+        except Refused as refusal:
+            if refusal.status != BUSY:
+                raise
+            await asyncio.sleep(AGAIN_SECONDS)
+    raise ConnectionError(f"{path}: the market stayed busy")
 
 
 def _final_reading(lease_id: str, now_ms: int) -> dict[str, Any]:

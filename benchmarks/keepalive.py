@@ -7,7 +7,11 @@ from typing import Any
 
 
 class Refused(Exception):
-    """An answer that is no success, in the market's own words."""
+    """An answer that is no success, in the market's own words. status: its HTTP status."""
+
+    def __init__(self, status: int, words: str) -> None:
+        super().__init__(f"{status}: {words}")
+        self.status = status
 
 
 class KeepAlive(asyncio.Protocol):
@@ -60,4 +64,4 @@ class KeepAlive(asyncio.Protocol):
         if 200 <= status < 300:
             self._answer.set_result(body)
         else:
-            self._answer.set_exception(Refused(f"{status}: {body.decode(errors='replace')}"))
+            self._answer.set_exception(Refused(status, body.decode(errors="replace")))

@@ -16,12 +16,13 @@ KINDS = {"gbc_": "customer", "gbp_": "provider", "gbo_": "operator"}
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A market and the tokens one has there; None: not logged in as that."""
+    """A market and the tokens one has there; None: not logged in as that. state: the folder of one on this machine."""
 
     url: str
     customer: str | None = None
     provider: str | None = None
     operator: str | None = None
+    state: str | None = None
 
     def token(self, kind: str) -> str | None:
         return {"customer": self.customer, "provider": self.provider, "operator": self.operator}[kind]

@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from gridbay.cli.console import Output, OutputOption, remarks, results
-from gridbay.cli.embedded import running_market
+from gridbay.cli.embedded import market_here
 from gridbay.cli.extras import need_embedded
 from gridbay.cli.listing import facts, print_json
-from gridbay.cli.session import open_session, tell_retry
+from gridbay.cli.session import open_market, open_session
 from gridbay.client.sdk import Gridbay
 from market.errors import InvalidInput, Unavailable
 from market.funds_api import DepositView
@@ -41,10 +41,10 @@ def deposit(
     if amount_microusd == 0:
         raise InvalidInput("0 USDC are nothing to pay in", remedy="gridbay deposit 5")
     session = open_session()
-    with Gridbay(session.account.url, session.token("customer"), on_retry=tell_retry) as market:
+    with open_market(session=session) as market:
         wanted = market.deposit(amount_microusd)
-        embedded = running_market()
-        if embedded is not None and embedded.account.url == session.account.url:
+        embedded = market_here(session.account)
+        if embedded is not None:
             signature = pay_locally(wanted, embedded.rpc_url, embedded.state_dir)
             remarks().print(f"paid with test money by this machine's wallet: {signature}", markup=False)
         elif output is Output.TABLE:

@@ -17,6 +17,12 @@ class EmbeddedMarket:
     account: Account
 
 
+def market_here(account: Account) -> EmbeddedMarket | None:
+    """The market on this machine, if it is the one of that login."""
+    found = running_market(Path(account.state) if account.state else None)
+    return found if found is not None and found.account.url == account.url else None
+
+
 def running_market(state_dir: Path | None = None) -> EmbeddedMarket | None:
     """The market that runs on a state folder (the default one), if all of it is up and its credentials are ours."""
     state = MarketState.locate(state_dir)
@@ -28,7 +34,9 @@ def running_market(state_dir: Path | None = None) -> EmbeddedMarket | None:
             return None
         known = json.loads((state.root / "credentials.json").read_text())
         tokens = {kind: known[f"{kind}_token"] for kind in ("customer", "provider", "operator")}
-        return EmbeddedMarket(state.root, facts["rpc_url"], Account(facts["public_url"], **tokens))
+        return EmbeddedMarket(
+            state.root, facts["rpc_url"], Account(facts["public_url"], **tokens, state=str(state.root))
+        )
     except (OSError, ValueError, KeyError):
         # Another person's market, or one that is just stopping: then there is none for us.
         return None

@@ -3,7 +3,6 @@
 import os
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from gridbay.cli.account_file import Account, load_account
 from gridbay.cli.embedded import running_market
@@ -18,11 +17,9 @@ URL_VARIABLE, TOKEN_VARIABLE = "GRIDBAY_URL", "GRIDBAY_TOKEN"
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """account: URL and tokens; rpc_url and state_dir: of the market on this machine, None for any other."""
+    """account: URL and tokens."""
 
     account: Account
-    rpc_url: str | None = None
-    state_dir: Path | None = None
 
     def token(self, kind: str) -> str:
         """Raises Unauthenticated if one is not logged in as that."""
@@ -56,12 +53,12 @@ def open_session(kind: str = "customer") -> Session:
             remedy="gridbay login --url URL, or gridbay up for a market of your own",
         )
     sys.stderr.write(f"on this machine's own market, {embedded.account.url} (no login is stored)\n")
-    return Session(embedded.account, embedded.rpc_url, embedded.state_dir)
+    return Session(embedded.account)
 
 
-def open_market(patience_seconds: float | None = None) -> Gridbay:
+def open_market(patience_seconds: float | None = None, *, session: Session | None = None) -> Gridbay:
     """The market as a customer sees it; to be used in a `with` block."""
-    session = open_session()
+    session = session or open_session()
     return Gridbay(
         session.account.url,
         session.token("customer"),

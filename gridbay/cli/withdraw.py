@@ -7,10 +7,10 @@ import typer
 
 from gridbay.cli import wording
 from gridbay.cli.console import Output, OutputOption, harmless
-from gridbay.cli.embedded import running_market
+from gridbay.cli.embedded import market_here
 from gridbay.cli.extras import need_embedded
 from gridbay.cli.listing import Column, show, show_one
-from gridbay.cli.session import open_market
+from gridbay.cli.session import Session, open_market, open_session
 from gridbay.client.sdk import Gridbay
 from market.errors import InvalidInput
 from market.funds_api import WithdrawalView
@@ -59,8 +59,9 @@ def withdraw(
 
     What is held for jobs stays. A wallet that is new here waits for a day, in which it can be cancelled.
     """
-    with open_market() as market:
-        address = to or _local_wallet(market.url)
+    session = open_session()
+    with open_market(session=session) as market:
+        address = to or _local_wallet(session)
         asked = market.balance().available.microusd if amount == ALL else _parsed(amount)
         if asked == 0:
             raise InvalidInput("0 USDC are nothing to withdraw", remedy="see: gridbay balance")
@@ -112,9 +113,9 @@ def _parsed(amount: str) -> int:
         raise InvalidInput(str(error)) from None
 
 
-def _local_wallet(url: str) -> str:
-    embedded = running_market()
-    if embedded is None or embedded.account.url != url:
+def _local_wallet(session: Session) -> str:
+    embedded = market_here(session.account)
+    if embedded is None:
         raise InvalidInput("to which wallet?", remedy="say --to with the Solana address of a wallet of yours")
     with need_embedded():
         # The chain's libraries: only the machine of an embedded market has them.

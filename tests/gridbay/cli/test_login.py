@@ -2,12 +2,17 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from served_market import Answer, ServedMarket, problem
 from typed_command import Gridbay
 
+from gridbay.cli.account_file import load_account
+from gridbay.cli.embedded import market_here
 from gridbay.standalone.state import MarketState
 from market.customer_api import IdentityView, Money
 from market.funds_api import BalanceView
@@ -80,19 +85,39 @@ def test_a_login_that_is_none_or_open_to_others_is_refused(
     assert str(account(home)) in ended.err
 
 
-def test_without_a_login_the_market_on_this_machine_is_used(accepting: ServedMarket, gridbay: Gridbay) -> None:
-    state = MarketState.open()
-    facts = {"public_url": accepting.url, "rpc_url": "http://127.0.0.1:1"}
+@contextmanager
+def running_here(url: str, root: Path | None = None) -> Iterator[MarketState]:
+    """A state folder that says that a market of this URL runs on it."""
+    state = MarketState.open(root)
+    facts = {"public_url": url, "rpc_url": "http://127.0.0.1:1"}
     tokens = {"customer_token": "gbc_local", "provider_token": "gbp_local", "operator_token": "gbo_local"}
     (state.root / "credentials.json").write_text(json.dumps(tokens))
     with state.held():
         state.write_running({"pid": os.getpid(), "facts": facts})
+        yield state
+
+
+def test_without_a_login_the_market_on_this_machine_is_used(accepting: ServedMarket, gridbay: Gridbay) -> None:
+    with running_here(accepting.url) as state:
         ended = gridbay("balance", "-o", "quiet")
         assert (ended.code, ended.out) == (0, "0.000001\n")
         assert ended.err == f"on this machine's own market, {accepting.url} (no login is stored)\n"
         assert accepting.seen[-1].headers["authorization"] == "Bearer gbc_local"
         gridbay("login", "--state", state.root)
         assert gridbay("balance").err == ""
+
+
+def test_a_login_to_a_state_folder_finds_the_wallet_in_it(
+    accepting: ServedMarket, gridbay: Gridbay, tmp_path: Path
+) -> None:
+    with running_here(accepting.url, tmp_path / "elsewhere") as state:
+        gridbay("login", "--state", state.root)
+        logged_in = load_account()
+        assert logged_in is not None
+        found = market_here(logged_in)
+        assert found is not None and found.state_dir == state.root
+        assert market_here(replace(logged_in, url="http://127.0.0.1:2")) is None
+    assert market_here(logged_in) is None, "it runs no more"
 
 
 def test_without_either_it_says_both_ways(gridbay: Gridbay) -> None:
