@@ -1,5 +1,6 @@
 """What a job asks of placement: of its row, or of its specification."""
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -23,31 +24,26 @@ COLUMNS = (
     Job.simulated,
 )
 """What request_of_row reads."""
+ASKED = f"""{", ".join(column.key for column in COLUMNS)}, max_duration_seconds, spec->'where' AS wanted,
+    coalesce(cast(spec#>>'{{budget,price_tolerance}}' AS bigint), 0) AS price_tolerance_milli,
+    coalesce(cast(spec->>'spot' AS boolean), false) AS spot"""
+"""All that a job asks, as SQL of a row of `jobs`."""
 
 
 def request_of_row(job: Any) -> Request:
     """Of a job; or of a row of those columns, without its terms."""
     document = getattr(job, "spec", {})
-    where = document.get("where")
-    gpu = None
-    if job.gpu_count:
-        gpu = GpuRequest(
-            count=job.gpu_count,
-            model=job.gpu_model,
-            memory_min_bytes=job.gpu_memory_min_bytes,
-            memory_max_bytes=job.gpu_memory_max_bytes,
-        )
     return Request(
         job_id=job.id,
         unit=job.unit,
-        gpu=gpu,
+        gpu=gpus_of(job.gpu_count, job.gpu_model, job.gpu_memory_min_bytes, job.gpu_memory_max_bytes),
         cpu_milli=job.cpu_milli,
         memory_bytes=job.memory_bytes,
         disk_bytes=job.disk_bytes,
         price_limit_microusd_per_unit_hour=job.price_limit_microusd_per_unit_hour,
         simulated=job.simulated,
         price_tolerance_milli=document.get("budget", {}).get("price_tolerance", 0),
-        terms=_for(getattr(job, "max_duration_seconds", 0), where),
+        terms=terms_for(getattr(job, "max_duration_seconds", 0), document.get("where")),
         spot=document.get("spot", False) or getattr(job, "spot", False),
     )
 
@@ -70,7 +66,14 @@ def request_of_spec(spec: JobSpec, price_limit_microusd_per_unit_hour: int | Non
     )
 
 
-def _for(max_duration_seconds: int, where: dict[str, Any] | None) -> Terms:
+@lru_cache(maxsize=1024)
+def gpus_of(count: int, model: str | None, least: int | None, most: int | None) -> GpuRequest | None:
+    """least, most: bytes of memory. Equal ones are one; None where no GPU is asked for."""
+    return GpuRequest(count=count, model=model, memory_min_bytes=least, memory_max_bytes=most) if count else None
+
+
+def terms_for(max_duration_seconds: int, where: Mapping[str, Any] | None) -> Terms:
+    """where: a specification's, as plain data."""
     return (
         _lasting(max_duration_seconds) if where is None else terms_of(Where.model_validate(where), max_duration_seconds)
     )

@@ -4,14 +4,14 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from infra.bulk import insert_rows, write_changes
+from infra.bulk import write_changes
 from infra.database import Database
 from infra.outbox import publish, wake
 from infra.statements import Statement
@@ -20,7 +20,8 @@ from market.clock import Clock
 from market.failpoints import failpoint
 from market.ids import new_id
 from market.messages import AttemptPlaced
-from market.states import AttemptState, JobState, Reason, advance
+from market.resources import Unit
+from market.states import Reason
 from scheduler.placement.decisions import Decision, Unplaced
 from scheduler.placement.engine import Engine
 from scheduler.placement.reclaiming import Reclaim
@@ -29,11 +30,12 @@ from scheduler.placement.requests import Request
 from scheduler.placement.sieve import in_words
 from scheduler.rounds import queueing, records, snapshots
 from scheduler.rounds.asking import COLUMNS, request_of_row
+from scheduler.rounds.queued import Queued, Words, request_of, wake_followers
 from scheduler.rounds.queueing import Walk
-from scheduler.tables import Attempt, Job, Node, NodeState
-from scheduler.waking import PLACE, changed
-from scheduler.work import leases, spot
-from scheduler.work.leases import Grant
+from scheduler.tables import Job, NodeState
+from scheduler.waking import PLACE
+from scheduler.work import grants, leases, spot
+from scheduler.work.grants import Grant, Standing
 from scheduler.work.locked import Work
 
 log = structlog.get_logger(__name__)
@@ -80,16 +82,6 @@ class Round:
     placed: int
 
 
-@dataclass(slots=True)
-class _Batch:
-    """Rows and messages of the placements of one round. spot: of spot jobs' attempts."""
-
-    attempts: list[dict[str, object]] = field(default_factory=list)
-    grants: list[Grant] = field(default_factory=list)
-    messages: list[AttemptPlaced] = field(default_factory=list)
-    spot: list[dict[str, object]] = field(default_factory=list)
-
-
 def run(database: Database, clock: Clock, *, limit: int, seconds_max: float = RUN_SECONDS_MAX) -> int:
     """Go through the queue once, a round and a transaction at a time; returns how many jobs were placed.
 
@@ -119,28 +111,31 @@ def place(session: Session, clock: Clock, walk: Walk, *, seed: str) -> Round:
     if not queued:
         return Round(0, 0)
     jobs = {job.id: job for job in queued}
+    words = Words(jobs)
     snapshot = snapshots.load(session)
     # Not before this: no lease begins before the one that held its GPUs was released.
     now = clock.now()
-    requests, recent = [request_of_row(job) for job in queued], _recent.of(session, now)
+    requests, recent = [request_of(job) for job in queued], _recent.of(session, now)
     competition = queueing.competition(session, queued, requests, snapshot, now)
     turns = competition.turns() if competition else None
     choice = _engine.choose(snapshot, turns or requests, seed, recent)
     if turns:
-        queueing.note(session, jobs, turns, now)
+        queueing.note(session, words, turns, now)
     works = spot.live(session, now) if any(one.waits for one in choice.unplaced) else []
     reclaims = _engine.reclaim(choice.unplaced, works) if works else []
     told = Told(seed, competition or requests, recent, works)
     records.write(session, _engine, snapshot, told, Came(choice, reclaims), now)
     failpoint("scheduler.round.decided")
-    _explain(session, jobs, choice.unplaced, len(snapshot.offers))
-    placed = _apply(session, jobs, choice.decisions, reclaims, now)
+    _explain(words, choice.unplaced, len(snapshot.offers))
+    placed = _apply(session, jobs, words, choice.decisions, reclaims, now)
+    words.write(session)
     return Round(len(queued), placed)
 
 
 def _apply(
     session: Session,
-    jobs: dict[str, Job],
+    jobs: dict[str, Queued],
+    words: Words,
     decisions: Sequence[Decision],
     reclaims: Sequence[Reclaim],
     now: datetime,
@@ -153,116 +148,85 @@ def _apply(
     with session.no_autoflush:
         works = spot.lock(session, reclaims) if reclaims else {}
         on = {decision.node.node_id for decision in decisions} | {work.attempt.node_id for work in works.values()}
-        nodes = leases.lock_nodes(session, on)
+        nodes = grants.lock_nodes(session, on)
         if works:
-            _make_room(session, jobs, reclaims, works, nodes, now)
+            _make_room(session, words, reclaims, works, now)
     sound = [decision for decision in decisions if _still_true(decision, nodes.get(decision.node.node_id))]
-    batch = _Batch()
-    for decision in sound:
-        _add(batch, jobs[decision.request.job_id], decision, now)
-        changed(session, jobs[decision.request.job_id])
-    write_changes(session)
-    insert_rows(session, Attempt, batch.attempts)
-    leases.grant(session, nodes, batch.grants, now)
-    spot.begin(session, batch.spot)
+    given = [(jobs[decision.request.job_id], decision, _grant(decision)) for decision in sound]
+    grants.write_grants(session, [grant for _, _, grant in given], now)
+    spot.begin(session, [_spot_attempt(decision, grant) for _, decision, grant in given if decision.request.spot])
     failpoint("scheduler.round.granted")
-    publish(session, *batch.messages)
+    publish(session, *[_message(job, decision, grant, now) for job, decision, grant in given])
+    wake_followers(session, [job for job, _, _ in given])
     if len(sound) < len(decisions):
         log.info("placements_dropped", count=len(decisions) - len(sound))
     return len(sound)
 
 
 def _make_room(
-    session: Session,
-    jobs: dict[str, Job],
-    reclaims: Sequence[Reclaim],
-    works: dict[str, Work],
-    nodes: dict[str, Node],
-    now: datetime,
+    session: Session, words: Words, reclaims: Sequence[Reclaim], works: dict[str, Work], now: datetime
 ) -> None:
-    """Tell spot work to stop, and those that it makes room for that it does."""
+    """Tell spot work on locked nodes to stop, and those that it makes room for that it does."""
     done = spot.interrupt(session, reclaims, works, now)
-    leases.desired_changed(session, [nodes[node_id] for node_id in sorted({one.work.node_id for one in done})])
+    nodes = leases.lock_nodes(session, {one.work.node_id for one in done})
+    leases.desired_changed(session, nodes.values())
+    write_changes(session)
     for job_id, pieces in Counter(one.request.job_id for one in done).items():
-        jobs[job_id].detail = f"{pieces} spot {'job makes' if pieces == 1 else 'jobs make'} room for it"
-        changed(session, jobs[job_id])
+        words.say(job_id, f"{pieces} spot {'job makes' if pieces == 1 else 'jobs make'} room for it")
     if done:
         log.info("spot_reclaimed", attempts=len(done))
 
 
-def _still_true(decision: Decision, node: Node | None) -> bool:
-    return node is not None and node.revision == decision.node.revision and node.state is NodeState.ONLINE
+def _still_true(decision: Decision, node: Standing | None) -> bool:
+    return node is not None and node.revision == decision.node.revision and node.state == NodeState.ONLINE
 
 
-def _add(batch: _Batch, job: Job, decision: Decision, now: datetime) -> None:
-    attempt_id, lease_id = new_id("att"), new_id("lease")
-    held_until = now + timedelta(seconds=job.funded_seconds or 0)
-    job.state = advance(job.state, JobState.PLACED)
-    job.reason, job.detail = Reason.PLACED, ""
-    job.attempts_placed += 1
-    job.funded_seconds = None
-    node, price = decision.node, decision.price_microusd_per_unit_hour
-    if decision.request.spot:
-        bid, asked = decision.request.bid, decision.offer.price_microusd_per_unit_hour
-        amounts = {"bid_microusd_per_unit_hour": bid, "asked_microusd_per_unit_hour": asked}
-        batch.spot.append({"attempt_id": attempt_id, "job_id": job.id, **amounts})
-    batch.attempts.append(
-        {
-            "id": attempt_id,
-            "job_id": job.id,
-            "number": job.attempts_placed,
-            "node_id": node.node_id,
-            "provider_id": node.provider_id,
-            "price_microusd_per_unit_hour": price,
-            "state": AttemptState.PLACED,
-            "reason": Reason.PLACED,
-            "placed_at": now,
-        }
-    )
-    batch.grants.append(
-        Grant(
-            lease_id=lease_id,
-            attempt_id=attempt_id,
-            job_id=job.id,
-            node_id=node.node_id,
-            gpu_ids=decision.gpus,
-            cpu_milli=job.cpu_milli,
-            memory_bytes=job.memory_bytes,
-            disk_bytes=job.disk_bytes,
-            unit=job.unit,
-            quantity_milli=job.quantity_milli,
-            price_microusd_per_unit_hour=price,
-            simulated=node.simulated,
-            held_until=held_until,
-        )
-    )
-    batch.messages.append(
-        AttemptPlaced(
-            trace=job.trace,
-            job_id=job.id,
-            organization_id=job.organization_id,
-            attempt_id=attempt_id,
-            attempt_number=job.attempts_placed,
-            lease_id=lease_id,
-            node_id=node.node_id,
-            provider_id=node.provider_id,
-            unit=job.unit,
-            quantity_milli=job.quantity_milli,
-            price_microusd_per_unit_hour=price,
-            simulated=node.simulated,
-            granted_at=now,
-            held_until=held_until,
-        )
+def _grant(decision: Decision) -> Grant:
+    return Grant(
+        attempt_id=new_id("att"),
+        lease_id=new_id("lease"),
+        job_id=decision.request.job_id,
+        node_id=decision.node.node_id,
+        gpu_ids=decision.gpus,
+        price_microusd_per_unit_hour=decision.price_microusd_per_unit_hour,
     )
 
 
-def _explain(session: Session, jobs: dict[str, Job], unplaced: Sequence[Unplaced], offer_count: int) -> None:
+def _spot_attempt(decision: Decision, grant: Grant) -> dict[str, object]:
+    return {
+        "attempt_id": grant.attempt_id,
+        "job_id": grant.job_id,
+        "bid_microusd_per_unit_hour": decision.request.bid,
+        "asked_microusd_per_unit_hour": decision.offer.price_microusd_per_unit_hour,
+    }
+
+
+def _message(job: Queued, decision: Decision, grant: Grant, now: datetime) -> AttemptPlaced:
+    node = decision.node
+    return AttemptPlaced(
+        trace=job.trace,
+        job_id=job.id,
+        organization_id=job.organization_id,
+        attempt_id=grant.attempt_id,
+        attempt_number=job.attempts_placed + 1,
+        lease_id=grant.lease_id,
+        node_id=node.node_id,
+        provider_id=node.provider_id,
+        unit=Unit(job.unit),
+        quantity_milli=job.quantity_milli,
+        price_microusd_per_unit_hour=grant.price_microusd_per_unit_hour,
+        simulated=node.simulated,
+        granted_at=now,
+        held_until=now + timedelta(seconds=job.funded_seconds),
+    )
+
+
+def _explain(words: Words, unplaced: Sequence[Unplaced], offer_count: int) -> None:
     """Write down why a job waits. The figures change all the time, so they are written only with a new reason."""
     for item in unplaced:
-        job = jobs[item.request.job_id]
-        if job.reason in _RECOVERING:
+        before, detail = words.of(item.request.job_id)
+        if before in _RECOVERING:
             continue
         reason = Reason.QUEUED_FOR_CAPACITY if item.waits else Reason.NO_OFFER
-        if job.reason is not reason or not job.detail:
-            job.reason, job.detail = reason, in_words(item.removed, offer_count)
-            changed(session, job)
+        if before != reason or not detail:
+            words.say(item.request.job_id, in_words(item.removed, offer_count), reason)

@@ -5,24 +5,25 @@ queue of placement says whose turn it is.
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Select, delete, exists, func, or_, select, tuple_
+from sqlalchemy import delete, exists, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from infra.statements import Statement
 from market.states import JobState, Reason
 from scheduler.placement.queue.competition import Competition
 from scheduler.placement.queue.turns import Turns
 from scheduler.placement.queue.waiting import Waiting, capacity_of
 from scheduler.placement.requests import Request
 from scheduler.placement.snapshot import Snapshot
-from scheduler.rounds import holdings
-from scheduler.rounds.asking import COLUMNS, request_of_row
+from scheduler.rounds import asking, holdings
+from scheduler.rounds.asking import request_of_row
+from scheduler.rounds.queued import COLUMNS, WAITS, Queued, Words
 from scheduler.tables import Job, QueueMark
-from scheduler.waking import changed
 
 ROWS_MAX = 20_000
 """Of a queue longer than a round, so many rows are put in order at most, equally many of each organization."""
@@ -32,41 +33,49 @@ _SPOT = func.coalesce(Job.spec["spot"].as_boolean(), False)
 _PRIORITY = func.coalesce(Job.spec["priority"].as_integer(), 0)
 
 
+_BEFORE_ALL = datetime.min.replace(tzinfo=UTC), ""
+_LOCKED = "FOR NO KEY UPDATE SKIP LOCKED"
+# Every name in them is our own.
+_PAGE = Statement(
+    f"SELECT {COLUMNS} FROM jobs WHERE {WAITS} AND (created_at, id) > (cast(:at AS timestamptz), :id) "  # noqa: S608
+    f"ORDER BY created_at, id LIMIT :limit {_LOCKED}"
+)
+_THESE = Statement(f"SELECT {COLUMNS} FROM jobs WHERE {WAITS} AND id = ANY(cast(:ids AS text[])) {_LOCKED}")  # noqa: S608
+
+
 class Walk:
     """One way through the queue, a page of at most `limit` rows at a time. done: no further page is known of."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._after: tuple[datetime, str] | None = None
+        self._after = _BEFORE_ALL
         self._order: Iterator[str] | None = None
         self.done = False
 
-    def page(self, session: Session) -> Sequence[Job]:
+    def page(self, session: Session) -> Sequence[Queued]:
         """The next rows, locked. Those that somebody else is changing just now are passed over: the change wakes
         another round."""
         if self._order is not None:
             return self._next(session, self._order)
-        query = select(Job).where(*_WAITING).order_by(Job.created_at, Job.id).limit(self._limit)
-        if self._after is not None:
-            query = query.where(tuple_(Job.created_at, Job.id) > tuple_(*self._after))
-        jobs = _locked(session, query)
+        at, job_id = self._after
+        jobs: list[Queued] = _PAGE.rows(session, {"at": at, "id": job_id, "limit": self._limit})
         self.done = len(jobs) < self._limit
-        if not self.done and self._after is None and _competition(session):
+        if not self.done and self._after == _BEFORE_ALL and _competition(session):
             self._order = iter(_order(session))
             return self._next(session, self._order)
         if jobs:
             self._after = jobs[-1].created_at, jobs[-1].id
         return jobs
 
-    def _next(self, session: Session, order: Iterator[str]) -> Sequence[Job]:
+    def _next(self, session: Session, order: Iterator[str]) -> Sequence[Queued]:
         ids = list(islice(order, self._limit))
         self.done = len(ids) < self._limit
-        found = {job.id: job for job in _locked(session, select(Job).where(Job.id.in_(ids), *_WAITING))}
+        found: dict[str, Queued] = {job.id: job for job in _THESE.rows(session, {"ids": ids})}
         return [found[job_id] for job_id in ids if job_id in found]
 
 
 def competition(
-    session: Session, jobs: Sequence[Job], requests: Sequence[Request], snapshot: Snapshot, now: datetime
+    session: Session, jobs: Sequence[Queued], requests: Sequence[Request], snapshot: Snapshot, now: datetime
 ) -> Competition | None:
     """What the turns of a page follow from, where some of it compete."""
     if not _compete(jobs) and not holdings.any_ceiling(session, {job.organization_id for job in jobs}, now):
@@ -74,8 +83,7 @@ def competition(
     ids = {job.id for job in jobs}
     marks = _marks(session, ids)
     here = [
-        _waiting(job, request, job.spec.get("priority", 0), marks.get(job.id))
-        for job, request in zip(jobs, requests, strict=True)
+        _waiting(job, request, job.priority, marks.get(job.id)) for job, request in zip(jobs, requests, strict=True)
     ]
     elsewhere = [job_id for job_id, mark in marks.items() if mark.held_nodes and job_id not in ids]
     others = session.scalars(select(Job).where(Job.id.in_(elsewhere), *_WAITING)).all() if elsewhere else ()
@@ -87,7 +95,7 @@ def competition(
     return Competition(tuple(here), tuple(beyond), known.accounts, known.used, capacity_of(snapshot), at, running)
 
 
-def note(session: Session, jobs: dict[str, Job], taken: Turns, now: datetime) -> None:
+def note(session: Session, words: Words, taken: Turns, now: datetime) -> None:
     """Remember what a round's turns came to: who was passed over, where places are held, who waits for its ceiling."""
     holdings.follow(taken.shares.used)
     before = {one.request.job_id: one.held for one in taken.holding}
@@ -101,10 +109,9 @@ def note(session: Session, jobs: dict[str, Job], taken: Turns, now: datetime) ->
         places = {"held_nodes": statement.excluded.held_nodes}
         session.execute(statement.on_conflict_do_update(index_elements=["job_id"], set_=places))
     for job_id in taken.ceilings:
-        job = jobs[job_id]
-        if job.detail != OVER_CEILING and job.reason is not Reason.RECOVERING_PROVIDER_LOST:
-            job.reason, job.detail = Reason.QUEUED_FOR_CAPACITY, OVER_CEILING
-            changed(session, job)
+        reason, detail = words.of(job_id)
+        if detail != OVER_CEILING and reason != Reason.RECOVERING_PROVIDER_LOST:
+            words.say(job_id, OVER_CEILING, Reason.QUEUED_FOR_CAPACITY)
 
 
 def forget(session: Session) -> int:
@@ -114,12 +121,9 @@ def forget(session: Session) -> int:
     return len(gone.all())
 
 
-def _compete(jobs: Sequence[Job]) -> bool:
+def _compete(jobs: Sequence[Queued]) -> bool:
     """Whether one of several has been told to wait, wants to go first, or goes last as a spot job."""
-    return len(jobs) > 1 and any(
-        job.reason is not Reason.QUEUED_FOR_PLACEMENT or job.spec.get("priority", 0) or job.spec.get("spot")
-        for job in jobs
-    )
+    return len(jobs) > 1 and any(job.reason != Reason.QUEUED_FOR_PLACEMENT or job.priority or job.spot for job in jobs)
 
 
 def _competition(session: Session) -> bool:
@@ -140,7 +144,7 @@ def _order(session: Session) -> list[str]:
         order_by=(_SPOT, QueueMark.job_id.is_(None), recovering.desc(), _PRIORITY.desc(), Job.created_at, Job.id),
     )
     numbered = select(
-        *COLUMNS,
+        *asking.COLUMNS,
         Job.organization_id,
         Job.created_at,
         Job.reason,
@@ -171,8 +175,8 @@ def _waiting(job: Any, request: Request, priority: int, mark: QueueMark | None) 
         job.organization_id,
         int(job.created_at.timestamp()),
         priority=priority,
-        recovering=job.reason is Reason.RECOVERING_PROVIDER_LOST,
-        standing=job.reason is Reason.NO_OFFER,
+        recovering=job.reason == Reason.RECOVERING_PROVIDER_LOST,
+        standing=job.reason == Reason.NO_OFFER,
         passed_at=int(mark.passed_at.timestamp()) if mark else None,
         held=tuple(mark.held_nodes) if mark else (),
     )
@@ -183,8 +187,3 @@ def _marks(session: Session, job_ids: Collection[str]) -> dict[str, QueueMark]:
     wanted = or_(QueueMark.job_id.in_(job_ids), func.cardinality(QueueMark.held_nodes) > 0)
     rows = session.scalars(select(QueueMark).where(wanted).execution_options(populate_existing=True))
     return {mark.job_id: mark for mark in rows}
-
-
-def _locked(session: Session, query: Select[Job]) -> Sequence[Job]:
-    query = query.with_for_update(skip_locked=True, key_share=True)
-    return session.scalars(query.execution_options(populate_existing=True)).all()

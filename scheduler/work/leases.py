@@ -1,43 +1,19 @@
-"""Leases: binding GPUs, CPU, memory and disk of a node to an attempt, for as long as it is funded.
+"""Leases: what is bound of a node to an attempt (grants.py), for as long as it is funded.
 
 Whoever grants or releases holds the rows of the nodes concerned, so that their free counters always equal what the
 leases leave.
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from infra.bulk import insert_rows, write_changes
 from infra.statements import Statement, among
 from infra.wakeups import after_commit
 from infra.writing import Write, write
-from market.resources import Unit
 from scheduler.tables import Lease, LeaseGpu, Node
-from scheduler.tables.leases import WHOLE_GPU_TEXT
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """A lease to be: whole GPUs by their keys, and the price it keeps."""
-
-    lease_id: str
-    attempt_id: str
-    job_id: str
-    node_id: str
-    gpu_ids: Sequence[int]
-    cpu_milli: int
-    memory_bytes: int
-    disk_bytes: int
-    unit: Unit
-    quantity_milli: int
-    price_microusd_per_unit_hour: int
-    simulated: bool
-    held_until: datetime
-
 
 _HELD = Statement(
     """
@@ -63,28 +39,6 @@ def lock_nodes(session: Session, node_ids: Collection[str]) -> dict[str, Node]:
         .execution_options(populate_existing=True)
     )
     return {node.id: node for node in rows}
-
-
-def grant(session: Session, nodes: dict[str, Node], grants: Sequence[Grant], now: datetime) -> None:
-    """Bind resources of locked nodes from `now` on. The database raises IntegrityError for a GPU that is held
-    already and for a counter below zero: a caller that judged by the locked rows never sees either.
-    """
-    if not grants:
-        return
-    insert_rows(session, Lease, [_lease(item, now) for item in grants])
-    held = [
-        {"lease_id": item.lease_id, "gpu_id": gpu_id, "slice": WHOLE_GPU_TEXT}
-        for item in grants
-        for gpu_id in item.gpu_ids
-    ]
-    insert_rows(session, LeaseGpu, held)
-    for item in grants:
-        node = nodes[item.node_id]
-        node.cpu_free_milli -= item.cpu_milli
-        node.memory_free_bytes -= item.memory_bytes
-        node.disk_free_bytes -= item.disk_bytes
-    desired_changed(session, [nodes[node_id] for node_id in {item.node_id for item in grants}])
-    write_changes(session)
 
 
 def extend(session: Session, lease: Lease, until: datetime) -> bool:
@@ -127,21 +81,3 @@ def desired_changed(session: Session, nodes: Iterable[Node]) -> None:
     for node in nodes:
         node.desired_version += 1
         after_commit(session, f"node:{node.id}")
-
-
-def _lease(item: Grant, now: datetime) -> dict[str, object]:
-    return {
-        "id": item.lease_id,
-        "attempt_id": item.attempt_id,
-        "job_id": item.job_id,
-        "node_id": item.node_id,
-        "cpu_milli": item.cpu_milli,
-        "memory_bytes": item.memory_bytes,
-        "disk_bytes": item.disk_bytes,
-        "unit": item.unit,
-        "quantity_milli": item.quantity_milli,
-        "price_microusd_per_unit_hour": item.price_microusd_per_unit_hour,
-        "simulated": item.simulated,
-        "granted_at": now,
-        "held_until": item.held_until,
-    }
