@@ -1,7 +1,6 @@
 """Checks a Gridbay receipt with nothing but Python: python3 verify_receipt.py RECEIPT.json [RPC_URL TREASURY]
 
-Written from docs/formats alone. With the URL of a Solana RPC and the treasury's address it reads the anchors, too.
-"""
+Written from docs/formats alone. With the URL of a Solana RPC and the treasury's address it reads the anchors, too."""
 
 import hashlib
 import json
@@ -34,10 +33,11 @@ def check_line(entry, receipt):
     line, epoch, name = entry["line"], entry["epoch"], entry["line"]["line_id"]
     charge = line["quantity_milli"] * line["to_ms"] * line["price_microusd_per_unit_hour"] // 3_600_000_000
     due, amount, points = charge - line["charged_before_microusd"], line["amount_microusd"], line["fee_basis_points"]
-    shares = [amount * (10_000 - points) // 10_000, amount * points // 10_000]
+    less = line.get("discount_basis_points", 0)  # Fee and discount are parts of the undiscounted price.
     require(amount == due or (line["capped"] and 0 <= amount < due), f"the amount of {name}")
+    shares = [amount * (10_000 - points) // (10_000 - less or 1), amount * (points - less) // (10_000 - less or 1)]
     found = [line["provider_microusd"], line["fee_microusd"], line["rounding_microusd"]]
-    require(0 <= points <= 10_000 and found == [*shares, amount - sum(shares)], f"the shares of {name}")
+    require(0 <= less <= points <= 10_000 != less and found == [*shares, amount - sum(shares)], f"the shares of {name}")
     require(line["job_id"] == receipt["job_id"], f"{name} is of another job")
     leaf = sha(b"gridbay/leaf/v1\n", bytes.fromhex(entry["salt"]), document=line)
     tree = root_of(leaf, entry["index"], epoch["line_count"], entry["path"])

@@ -48,7 +48,8 @@ class OfferView(View):
     """One node's offer. free and total count units (GPUs or CPUs) right now.
 
     verified: every device of the node has proven that it computes. measured: what its least device was measured at, by
-    kind. work_price: what 10¹⁸ operations of its matrix rate cost; None where no rate was measured.
+    kind. work_price: what 10¹⁸ operations of its matrix rate cost; None where no rate was measured. Prices are what the
+    organization pays: discount_basis_points of what is asked are taken off already.
     """
 
     offer_id: str
@@ -67,6 +68,7 @@ class OfferView(View):
     verified: bool = False
     measured: dict[str, int] = {}
     work_price: Money | None = None
+    discount_basis_points: int = 0
 
 
 class SubmitRequest(BaseModel):
@@ -79,7 +81,10 @@ class SubmitRequest(BaseModel):
 
 
 class PlanView(View):
-    """What a job would get and cost. highest_cost: nothing can make the job cost more than this."""
+    """What a job would get and cost. highest_cost: nothing can make the job cost more than this.
+
+    Prices are what the organization pays: discount_basis_points of what is asked are taken off already.
+    """
 
     offers: list[OfferView] = Field(description="the best matching offers, cheapest first")
     offer_count: int
@@ -91,6 +96,7 @@ class PlanView(View):
     first_hold: Money
     max_duration_seconds: int
     explanation: str = ""
+    discount_basis_points: int = 0
 
 
 class AttemptView(View):
@@ -149,6 +155,7 @@ class CostLine(View):
     rounding: Money
     epoch: int | None
     captured_at: datetime
+    discount_basis_points: int = 0
 
 
 class AdjustmentView(View):

@@ -28,7 +28,10 @@ class JobSubmitted(Message):
 
 
 class AttemptPlaced(Message):
-    """An attempt got a lease; from granted_at to held_until it is funded by the job's open hold."""
+    """An attempt got a lease; from granted_at to held_until it is funded by the job's open hold.
+
+    The price is what its organization pays: its discount is taken off already.
+    """
 
     job_id: str
     organization_id: str
@@ -40,6 +43,7 @@ class AttemptPlaced(Message):
     unit: Unit
     quantity_milli: int
     price_microusd_per_unit_hour: int
+    discount_basis_points: int = 0
     simulated: bool
     granted_at: datetime
     held_until: datetime

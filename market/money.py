@@ -84,8 +84,13 @@ def _reversed(charged: Split, amount_microusd: int) -> Split:
     return Split(provider, fee, amount_microusd - fee - provider)
 
 
-def split_charge(charge_microusd: int, fee_basis_points: int) -> Split:
-    """Divide a charge between provider and platform, both rounded down; the rest (0 or 1) is named rounding."""
-    fee = charge_microusd * fee_basis_points // BASIS_POINTS
-    provider = charge_microusd * (BASIS_POINTS - fee_basis_points) // BASIS_POINTS
+def split_charge(charge_microusd: int, fee_basis_points: int, discount_basis_points: int = 0) -> Split:
+    """Divide a charge between provider and platform, both rounded down; the rest (0 or 1) is named rounding.
+
+    The charge is what a discount has left, and the discount is the platform's alone: fee and discount are parts of the
+    undiscounted price, and so is what the provider gets. No discount is above its fee, or BASIS_POINTS.
+    """
+    left = BASIS_POINTS - discount_basis_points
+    fee = charge_microusd * (fee_basis_points - discount_basis_points) // left
+    provider = charge_microusd * (BASIS_POINTS - fee_basis_points) // left
     return Split(provider, fee, charge_microusd - fee - provider)

@@ -27,6 +27,9 @@ EPOCH_TAG = "gridbay/epoch/v1"
 PSEUDONYM_TAG = b"gridbay/pseudonym/v1"
 SALT_TAG = b"gridbay/salt/v1"
 
+LEFT_OUT = frozenset({"discount_basis_points"})
+"""Fields of a line that are not there where they are 0, so that lines of before have the bytes they had."""
+
 Hex32 = Field(pattern=r"^[0-9a-f]{64}$")
 
 
@@ -35,6 +38,7 @@ class PublicLine(BaseModel):
 
     The line covers cumulative run time from_ms..to_ms of its lease; charged_before_microusd is what earlier lines of
     the lease took, so amount = floor(charge(to_ms)) - charged_before. `capped` says that the window's hold limited it.
+    The price is after the organization's discount. What few lines have is left out where it is 0.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,6 +52,7 @@ class PublicLine(BaseModel):
     unit: Literal["gpu", "cpu"]
     quantity_milli: int = Field(ge=0)
     price_microusd_per_unit_hour: int = Field(ge=0)
+    discount_basis_points: int = Field(default=0, ge=0, lt=10_000)
     fee_basis_points: int = Field(ge=0, le=10_000)
     from_ms: int = Field(ge=0)
     to_ms: int = Field(ge=0)
@@ -58,6 +63,11 @@ class PublicLine(BaseModel):
     rounding_microusd: int = Field(ge=0)
     capped: bool = False
     captured_at: str
+
+    @model_serializer(mode="wrap")
+    def _without_zeros(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        document: dict[str, Any] = plain(self)
+        return {name: value for name, value in document.items() if value != 0 or name not in LEFT_OUT}
 
     def leaf(self, salt: bytes) -> bytes:
         """The leaf of the epoch's tree: a salted hash, so that nobody can guess a line from it."""
@@ -189,7 +199,9 @@ def line_problems(line: PublicLine) -> list[str]:
         problems.append(f"its time runs backwards, from {line.from_ms} to {line.to_ms} ms")
     if line.amount_microusd > due or (line.amount_microusd != due and not line.capped):
         problems.append(f"the charge is {line.amount_microusd} micro-USDC, the rate gives {due}")
-    split = split_charge(line.amount_microusd, line.fee_basis_points)
+    if line.discount_basis_points > line.fee_basis_points:
+        return [*problems, "its discount is above its fee"]
+    split = split_charge(line.amount_microusd, line.fee_basis_points, line.discount_basis_points)
     if (split.provider_microusd, split.fee_microusd, split.rounding_microusd) != (
         line.provider_microusd,
         line.fee_microusd,

@@ -1,6 +1,7 @@
 """What REST and GraphQL both do with an organization's jobs and with offers."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from sqlalchemy.orm import Session
 
@@ -17,6 +18,7 @@ from portal_api.pages import Place, cursor_of
 from portal_api.portal import JobRead, Portal
 from portal_api.problems import refusal_at
 from portal_api.submissions import submission_of
+from scheduler.rounds import discounts
 from scheduler.supply import offers
 from scheduler.supply.offers import OfferFilters, OfferOrder
 from scheduler.work import jobs
@@ -61,6 +63,7 @@ async def page(
 
 async def search_offers(
     portal: Portal,
+    organization_id: str,
     *,
     gpu: str | None,
     max_price: str | None,
@@ -71,10 +74,18 @@ async def search_offers(
     order: OfferOrder,
     limit: int,
 ) -> list[OfferView]:
-    """Offers of nodes that are heard now, in that order. Raises InvalidInput for a text that is not understood."""
+    """Offers of nodes that are heard now, in that order, at what the organization pays.
+
+    Raises InvalidInput for a text that is not understood.
+    """
     filters = OfferFilters(unit, _gpu(gpu), _price(max_price), simulated, verified, _at_least(at_least))
-    found = await portal.threads.read(lambda session: offers.search(session, filters, limit, order))
-    return [job_views.offer_view(offer) for offer in found]
+
+    def read(session: Session) -> list[OfferView]:
+        less = discounts.of(session, [organization_id], portal.base.settings).get(organization_id, 0)
+        found = offers.search(session, replace(filters, discount_basis_points=less), limit, order)
+        return [job_views.offer_view(offer, less) for offer in found]
+
+    return await portal.threads.read(read)
 
 
 def _gpu(text: str | None) -> GpuRequest | None:

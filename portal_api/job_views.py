@@ -76,7 +76,7 @@ def plan_view(plan: Plan, first_hold_microusd: int) -> PlanView:
     # For all units of the job, one hour.
     per_hour = None if expected is None else window_hold_microusd(plan.quantity_milli, 3_600_000, expected)
     return PlanView(
-        offers=[offer_view(offer) for offer in plan.offers],
+        offers=[offer_view(offer, plan.discount_basis_points) for offer in plan.offers],
         offer_count=plan.offer_count,
         unit=plan.unit,
         quantity_milli=plan.quantity_milli,
@@ -86,10 +86,11 @@ def plan_view(plan: Plan, first_hold_microusd: int) -> PlanView:
         first_hold=Money.of(first_hold_microusd),
         max_duration_seconds=plan.max_duration_seconds,
         explanation=plan.explanation,
+        discount_basis_points=plan.discount_basis_points,
     )
 
 
-def offer_view(offer: OfferRecord) -> OfferView:
+def offer_view(offer: OfferRecord, discount_basis_points: int) -> OfferView:
     work_price = offer.work_price_microusd
     return OfferView(
         offer_id=offer.offer_id,
@@ -108,6 +109,7 @@ def offer_view(offer: OfferRecord) -> OfferView:
         verified=offer.verified,
         measured=dict(offer.measured),
         work_price=Money.of(work_price) if work_price is not None else None,
+        discount_basis_points=discount_basis_points,
     )
 
 
@@ -148,6 +150,7 @@ def _cost_line(line: BillLine) -> CostLine:
         quantity_milli=line.quantity_milli,
         run_ms=line.run_ms,
         price_per_unit_hour=Money.of(line.price_microusd_per_unit_hour),
+        discount_basis_points=line.discount_basis_points,
         amount=Money.of(line.amount_microusd),
         provider_share=Money.of(line.provider_microusd),
         fee=Money.of(line.fee_microusd),

@@ -109,7 +109,7 @@ class SubmissionBatches:
         """Plan, fund and queue; by the intent's name, the answer or the refusal."""
         made: dict[tuple[str, str, str], Answered | BaseException] = {}
         planned: dict[tuple[str, str, str], tuple[Submission, Limit, str]] = {}
-        limits = quotes.limits(session, [item.spec for item in fresh.values()])
+        limits = quotes.limits(session, [(item.spec, item.organization_id) for item in fresh.values()])
         for (name, item), limit in zip(fresh.items(), limits, strict=True):
             refusal = limit if isinstance(limit, MarketError) else self._refusal(session, item, now)
             if refusal is not None:

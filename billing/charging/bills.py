@@ -35,6 +35,7 @@ class BillLine:
     quantity_milli: int
     run_ms: int
     price_microusd_per_unit_hour: int
+    discount_basis_points: int
     amount_microusd: int
     provider_microusd: int
     fee_microusd: int
@@ -92,6 +93,7 @@ def lines(session: Session, job_id: str) -> list[BillLine]:
             quantity_milli=row.quantity_milli,
             run_ms=row.to_ms - row.from_ms,
             price_microusd_per_unit_hour=row.price_microusd_per_unit_hour,
+            discount_basis_points=row.discount_basis_points,
             amount_microusd=row.amount_microusd,
             provider_microusd=row.provider_microusd,
             fee_microusd=row.fee_microusd,

@@ -31,6 +31,7 @@ class Lease:
     quantity_milli: int
     price_microusd_per_unit_hour: int
     fee_basis_points: int
+    discount_basis_points: int
     granted_at: datetime
     ended_at: datetime | None
     ended_noticed_at: datetime | None
@@ -109,6 +110,6 @@ def _line(lease: Lease, window: OpenWindow, meter: Meter, from_ms: int, charged_
         to_ms=to_ms,
         charged_before_microusd=charged_before,
         amount_microusd=amount,
-        split=split_charge(amount, lease.fee_basis_points),
+        split=split_charge(amount, lease.fee_basis_points, lease.discount_basis_points),
         capped=amount < due,
     )

@@ -31,7 +31,7 @@ def bind(session: Session, placed: AttemptPlaced, now: datetime, config: Setting
 def bind_many(
     session: Session, placed: Sequence[AttemptPlaced], now: datetime, config: Settings | None = None
 ) -> list[AttemptPlaced]:
-    """Freeze each lease's price and fee, and make the hold that waits for its attempt its first window.
+    """Freeze each lease's price, discount and fee, and make the hold that waits for its attempt its first window.
 
     The hold was made at the job's price limit; what the found price does not need goes back at once. Returns those
     for which no hold is there yet; leases that are bound already are passed over.
@@ -135,7 +135,9 @@ def _lease_row(placed: AttemptPlaced, until_at: datetime, fee_basis_points: int)
         "unit": placed.unit,
         "quantity_milli": placed.quantity_milli,
         "price_microusd_per_unit_hour": placed.price_microusd_per_unit_hour,
-        "fee_basis_points": fee_basis_points,
+        # Both are frozen, and the discount comes out of the fee: a fee that was lowered since still covers it.
+        "fee_basis_points": max(fee_basis_points, placed.discount_basis_points),
+        "discount_basis_points": placed.discount_basis_points,
         "simulated": placed.simulated,
         "trace": placed.trace,
         "granted_at": placed.granted_at,

@@ -113,6 +113,7 @@ def public_line(row: UsageLineRow, secret: bytes) -> PublicLine:
             "quantity_milli": row.quantity_milli,
             "price_microusd_per_unit_hour": row.price_microusd_per_unit_hour,
             "fee_basis_points": row.fee_basis_points,
+            "discount_basis_points": row.discount_basis_points,
             "from_ms": row.from_ms,
             "to_ms": row.to_ms,
             "charged_before_microusd": row.charged_before_microusd,

@@ -21,7 +21,7 @@ _PAGE = """
     SELECT string_agg(concat_ws(E'\\t', id, organization_id, provider_id, amount_microusd,
       CASE WHEN capped THEN 'true' ELSE 'false' END,
       to_char(captured_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-      charged_before_microusd, fee_basis_points, fee_microusd, from_ms, job_id, lease_id,
+      charged_before_microusd, discount_basis_points, fee_basis_points, fee_microusd, from_ms, job_id, lease_id,
       price_microusd_per_unit_hour, provider_microusd, quantity_milli, rounding_microusd, to_ms, unit, window_number,
       coalesce(leaf_hash, '')
     ), E'\\n' ORDER BY id)
@@ -31,7 +31,7 @@ _OPEN = text(_PAGE.format(these="epoch IS NULL AND id > :after ORDER BY id LIMIT
 _CLOSED = text(_PAGE.format(these="epoch = :epoch AND leaf_index >= :start AND leaf_index < :end"))
 # In the order of their names, as canonical JSON has them.
 _CANONICAL = (
-    b'{"amount_microusd":%b,"capped":%b,"captured_at":"%b","charged_before_microusd":%b,"fee_basis_points":%b,'
+    b'{"amount_microusd":%b,"capped":%b,"captured_at":"%b","charged_before_microusd":%b,%b"fee_basis_points":%b,'
     b'"fee_microusd":%b,"from_ms":%b,"job_id":"%b","lease_id":"%b","line_id":"%b","organization":"%b",'
     b'"price_microusd_per_unit_hour":%b,"provider":"%b","provider_microusd":%b,"quantity_milli":%b,'
     b'"rounding_microusd":%b,"to_ms":%b,"unit":"%b","window_number":%b}'
@@ -70,6 +70,11 @@ def closed_leaves(session: Session, secret: bytes, epoch: int, start: int, limit
         yield from hashed(page)
 
 
+def _unless_0(name: bytes, value: bytes) -> bytes:
+    """A field of those that are left out where they are 0."""
+    return b"" if value == b"0" else b'"%b":%b,' % (name, value)
+
+
 class Hashing:
     """The leaves of a page's rows, under one epoch's secret.
 
@@ -85,10 +90,11 @@ class Hashing:
             raise ValueError("the name of a line, job or lease holds a quote, a backslash or a comma")
         leaves, sha256, secret, pseudonym_of = [], hashlib.sha256, self._secret, self._pseudonym
         for row in page.encode().split(b"\n"):
-            (line_id, owner, provider, amount, capped, captured_at, before, basis, fee, from_ms, job, lease, price,
-             share, quantity, rounding, to_ms, unit, window, stamped) = row.split(b"\t")  # fmt: skip
+            (line_id, owner, provider, amount, capped, captured_at, before, less, basis, fee, from_ms, job, lease,
+             price, share, quantity, rounding, to_ms, unit, window, stamped) = row.split(b"\t")  # fmt: skip
             canonical = _CANONICAL % (
-                amount, capped, captured_at, before, basis, fee, from_ms, job, lease, line_id, pseudonym_of(owner),
+                amount, capped, captured_at, before, _unless_0(b"discount_basis_points", less), basis, fee,
+                from_ms, job, lease, line_id, pseudonym_of(owner),
                 price, pseudonym_of(provider), share, quantity, rounding, to_ms, unit, window,
             )  # fmt: skip
             name = line_id.decode()

@@ -18,6 +18,7 @@ class UsageLineRow(Base):
         CheckConstraint("amount_microusd = provider_microusd + fee_microusd + rounding_microusd", name="split"),
         CheckConstraint("provider_microusd >= 0 AND fee_microusd >= 0 AND rounding_microusd >= 0", name="shares"),
         CheckConstraint("from_ms >= 0 AND to_ms >= from_ms", name="time"),
+        CheckConstraint("discount_basis_points BETWEEN 0 AND fee_basis_points", name="discount"),
         CheckConstraint(
             "(epoch IS NULL) = (leaf_index IS NULL) AND (epoch IS NULL) = (leaf_hash IS NULL)", name="stamp"
         ),
@@ -38,6 +39,7 @@ class UsageLineRow(Base):
     quantity_milli: Mapped[int]
     price_microusd_per_unit_hour: Mapped[int]
     fee_basis_points: Mapped[int]
+    discount_basis_points: Mapped[int] = mapped_column(server_default=text("0"))
     from_ms: Mapped[int]
     to_ms: Mapped[int]
     charged_before_microusd: Mapped[int]

@@ -9,7 +9,7 @@ from infra.database import Base, Timestamp
 
 
 class MeteredLeaseRow(Base):
-    """A lease with its frozen price and fee, how far it is funded, and how far it is billed.
+    """A lease with its frozen price, discount and fee, how far it is funded, and how far it is billed.
 
     funded_until: the end of its last window; renew_at: when the next one is due (None: no more will be funded);
     metered_ms and charged_microusd: what its lines cover so far; settled_at: every window of it is settled;
@@ -21,6 +21,7 @@ class MeteredLeaseRow(Base):
     __table_args__ = (
         UniqueConstraint("job_id", "attempt_number"),
         CheckConstraint("metered_ms >= 0 AND charged_microusd >= 0", name="counters"),
+        CheckConstraint("discount_basis_points BETWEEN 0 AND fee_basis_points", name="discount"),
         Index("ix_metered_leases_renew", "renew_at", postgresql_where=text("renew_at IS NOT NULL")),
         Index("ix_metered_leases_credit_due", "lease_id", postgresql_where=text("credit_due IS NOT NULL")),
         Index(
@@ -39,6 +40,7 @@ class MeteredLeaseRow(Base):
     quantity_milli: Mapped[int]
     price_microusd_per_unit_hour: Mapped[int]
     fee_basis_points: Mapped[int]
+    discount_basis_points: Mapped[int] = mapped_column(server_default=text("0"))
     simulated: Mapped[bool]
     trace: Mapped[str | None]
     granted_at: Mapped[datetime] = mapped_column(Timestamp)

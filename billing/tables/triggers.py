@@ -161,6 +161,7 @@ _LINE_COLUMNS = [
     "quantity_milli",
     "price_microusd_per_unit_hour",
     "fee_basis_points",
+    "discount_basis_points",
     "from_ms",
     "to_ms",
     "charged_before_microusd",
@@ -242,6 +243,7 @@ STATEMENTS: Sequence[str] = (
             "quantity_milli",
             "price_microusd_per_unit_hour",
             "fee_basis_points",
+            "discount_basis_points",
             "granted_at",
         )
         + " OR NEW.metered_ms < OLD.metered_ms OR NEW.charged_microusd < OLD.charged_microusd",

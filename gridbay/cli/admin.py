@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gridbay.cli import adjustments, rounds, shares, treasury, wording
+from gridbay.cli import adjustments, discounts, rounds, shares, treasury, wording
 from gridbay.cli.console import Output, OutputOption, remarks, results
 from gridbay.cli.job_trace import print_trace
 from gridbay.cli.listing import Column, facts, print_json, show, table_of
@@ -58,6 +58,7 @@ treasury.add_to(app, open_operator)
 adjustments.add_to(app, open_operator)
 rounds.add_to(app, open_operator)
 shares.add_to(app, open_operator)
+discounts.add_to(app, open_operator)
 
 
 @app.command()

@@ -7,14 +7,22 @@ from gridbay.cli.console import Output, OutputOption, results
 from gridbay.cli.jobs import JobId
 from gridbay.cli.listing import Column, facts, print_json, table_of
 from gridbay.cli.session import open_market
+from market.customer_api import CostLine
 
 app = typer.Typer()
+
+
+def _less(line: CostLine) -> str:
+    return f"{line.discount_basis_points / 100:g}%" if line.discount_basis_points else ""
+
+
 COLUMNS = (
     Column("ATTEMPT", lambda line: str(line.attempt_number), right=True, rank=2),
     Column("WINDOW", lambda line: str(line.window_number), right=True, rank=2),
     Column("UNITS", lambda line: f"{line.quantity_milli / 1000:g}", right=True),
     Column("SECONDS", lambda line: f"{line.run_ms / 1000:.3f}", right=True, rank=0),
     Column("USDC/h", lambda line: line.price_per_unit_hour.usdc, right=True),
+    Column("LESS", _less, right=True, rank=2),
     Column("AMOUNT", lambda line: line.amount.usdc, right=True, rank=0),
     Column("PROVIDER", lambda line: line.provider_share.usdc, right=True),
     Column("FEE", lambda line: line.fee.usdc, right=True),

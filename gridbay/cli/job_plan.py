@@ -29,6 +29,7 @@ def show_plan(console: Console, request: JobRequest, plan: PlanView, archive: Ar
         ("workdir", _workdir(request, archive)),
         ("at most", wording.duration(plan.max_duration_seconds)),
         ("price", f"{hourly.usdc} USDC an hour now" if hourly is not None else ""),
+        ("discount", f"{plan.discount_basis_points / 100:g}%, in all prices" if plan.discount_basis_points else ""),
         ("spot", "it makes room for what pays more, and is tried again" if request.spec.spot else ""),
         ("price limit", f"{plan.price_limit_per_unit_hour.usdc} USDC a {unit}"),
         ("highest cost", f"{plan.highest_cost.usdc} USDC ({plan.first_hold.usdc} held at first)"),

@@ -100,6 +100,9 @@ def offers(
             return
     found.sort(key=_KEYS[order])
     show(found, COLUMNS, output, name=lambda offer: offer.offer_id)
+    less = found[0].discount_basis_points if found else 0
+    if less and output is Output.TABLE:
+        remarks().print(f"prices are {less / 100:g}% below what is asked: your organization's discount")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from gridbay.client.party import Answer, Party
 from gridbay.client.transport import segment
 from gridbay.client.treasury import Adjustment, Adjustments, Assigned, Movement, Movements, Reconciliation
 from market.customer_api import IDEMPOTENCY_HEADER, Money
+from market.discounts_api import DiscountList, DiscountRequest, DiscountView
 from market.provider_api import ConditionView
 from market.rounds_api import ReplayView, RoundList, RoundView
 from market.shares_api import ShareList, ShareRequest, ShareView
@@ -122,6 +123,16 @@ class Operator(Party):
         """From the next round on; what it holds it keeps."""
         path = f"/ops/v1/organizations/{segment(organization_id)}/share"
         return self._transport.ask(ShareView, "PUT", path, json=share.model_dump(mode="json"))
+
+    def discounts(self) -> list[DiscountView]:
+        """The organizations that pay less than is asked."""
+        return self._transport.ask(DiscountList, "GET", "/ops/v1/discounts").items
+
+    def set_discount(self, organization_id: str, discount_basis_points: int) -> DiscountView:
+        """From its next lease on; the platform's fee at most."""
+        path = f"/ops/v1/organizations/{segment(organization_id)}/discount"
+        body = DiscountRequest(discount_basis_points=discount_basis_points).model_dump(mode="json")
+        return self._transport.ask(DiscountView, "PUT", path, json=body)
 
     def reconciliation(self) -> Reconciliation:
         """What custody holds on the chain against what is owed; the portal asks the chain while this waits."""

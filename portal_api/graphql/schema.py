@@ -55,10 +55,11 @@ class OfferFilter:
 
 
 async def offers(info: Graph, where: OfferFilter | None = None, first: First = OFFERS_MAX) -> list[Offer]:
-    await info.context.member()
+    member = await info.context.member()
     wanted = where or OfferFilter()
     found = await customer_jobs.search_offers(
         info.context.portal,
+        member.organization_id,
         gpu=wanted.gpu,
         max_price=wanted.max_price,
         unit=wanted.unit,

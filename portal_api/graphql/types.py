@@ -79,6 +79,7 @@ class Offer:
     verified: bool
     measured: list[MeasuredFigure]
     work_price: Money | None
+    discount_basis_points: int
 
     @classmethod
     def of(cls, view: OfferView) -> "Offer":
@@ -99,6 +100,7 @@ class Offer:
             verified=view.verified,
             measured=[MeasuredFigure(kind=kind, value=BigInt(value)) for kind, value in view.measured.items()],
             work_price=Money.of(view.work_price) if view.work_price is not None else None,
+            discount_basis_points=view.discount_basis_points,
         )
 
 

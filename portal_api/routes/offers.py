@@ -20,7 +20,7 @@ router = APIRouter(route_class=StrictRoute, prefix="/v1/offers", tags=["offers"]
 @router.get("")
 async def search_offers(
     portal: PortalDep,
-    _: SignedInMember,
+    member: SignedInMember,
     *,
     gpu: Annotated[str | None, Query(max_length=80, description="H100, H100:80GB:2, 24GB.., 24GB..48GB:2")] = None,
     max_price: Annotated[str | None, Query(max_length=20, description="USDC for one unit and hour")] = None,
@@ -41,6 +41,7 @@ async def search_offers(
     """Offers of nodes that are heard now, the cheapest first, free or not."""
     found = await customer_jobs.search_offers(
         portal,
+        member.organization_id,
         gpu=gpu,
         max_price=max_price,
         unit=unit,

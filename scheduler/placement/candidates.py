@@ -98,5 +98,5 @@ class Candidates:
 
     def _ask(self, shape: Shape, at: Places) -> None:
         suits = passing(self._books, shape.whole, at, ROOM_RULES)
-        price = self._books.snapshot.price[suits]
+        price = shape.whole.price_of(self._books.snapshot.price[suits])
         shape.asking[suits] = np.minimum(price, shape.whole.bid) if shape.whole.spot else price

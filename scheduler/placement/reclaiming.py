@@ -189,7 +189,7 @@ def _place(books: Books, nodes: _Nodes, shape: Shape, request: Request) -> tuple
                 continue
             cost = (
                 len(chosen) > 0,
-                min(int(prices[offer]), request.bid),
+                min(request.price_of(int(prices[offer])), request.bid),
                 len(chosen),
                 sum(work.bid for work in chosen),
                 -sum(work.began_at for work in chosen),

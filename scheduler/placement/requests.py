@@ -3,12 +3,17 @@
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from operator import attrgetter
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+from market.money import BASIS_POINTS
 from market.resources import GpuRequest, Unit
 from scheduler.placement.facts import Version
 
 WHOLE_MILLI = 1000
+Asked = TypeVar("Asked", int, NDArray[np.int64])
 NO_BID = 1 << 62
 
 
@@ -63,7 +68,8 @@ class Request:
     with jobs of shares_with alone, the organization that accepts it. members: a gang is placed whole or not at all,
     each member with these resources. group, group_max: at most so many members of that group on one node, 0 any
     number. price_tolerance_milli: by how many thousandths an offer may be dearer than the cheapest if it strands less.
-    spot: it may be interrupted, and pays its limit, the bid, where an offer asks more.
+    spot: it may be interrupted, and pays its limit, the bid, where an offer asks more. discount_basis_points: off what
+    offers ask; limits, bids and every price that a request is told are what is left.
     """
 
     job_id: str
@@ -83,6 +89,7 @@ class Request:
     price_tolerance_milli: int = 0
     terms: Terms = NO_TERMS
     spot: bool = False
+    discount_basis_points: int = 0
 
     def __post_init__(self) -> None:
         if self.members < 1:
@@ -99,6 +106,12 @@ class Request:
         """What a spot job bids for a unit and hour; more than any bid for work that nothing interrupts."""
         limit = self.price_limit_microusd_per_unit_hour
         return limit if self.spot and limit is not None else NO_BID
+
+    def price_of(self, asked: Asked) -> Asked:
+        """What it would pay for what offers ask, rounded down."""
+        if not self.discount_basis_points:
+            return asked
+        return asked * (BASIS_POINTS - self.discount_basis_points) // BASIS_POINTS
 
     @property
     def shape(self) -> Self:

@@ -30,8 +30,8 @@ ASKED = f"""{", ".join(column.key for column in COLUMNS)}, max_duration_seconds,
 """All that a job asks, as SQL of a row of `jobs`."""
 
 
-def request_of_row(job: Any) -> Request:
-    """Of a job; or of a row of those columns, without its terms."""
+def request_of_row(job: Any, discount_basis_points: int = 0) -> Request:
+    """Of a job; or of a row of those columns, without its terms and what its organization pays less."""
     document = getattr(job, "spec", {})
     return Request(
         job_id=job.id,
@@ -45,10 +45,13 @@ def request_of_row(job: Any) -> Request:
         price_tolerance_milli=document.get("budget", {}).get("price_tolerance", 0),
         terms=terms_for(getattr(job, "max_duration_seconds", 0), document.get("where")),
         spot=document.get("spot", False) or getattr(job, "spot", False),
+        discount_basis_points=discount_basis_points,
     )
 
 
-def request_of_spec(spec: JobSpec, price_limit_microusd_per_unit_hour: int | None) -> Request:
+def request_of_spec(
+    spec: JobSpec, price_limit_microusd_per_unit_hour: int | None, discount_basis_points: int = 0
+) -> Request:
     """Of a specification."""
     resources = spec.resources
     return Request(
@@ -63,6 +66,7 @@ def request_of_spec(spec: JobSpec, price_limit_microusd_per_unit_hour: int | Non
         price_tolerance_milli=spec.budget.price_tolerance,
         terms=terms_of(spec.where or Where(), spec.max_duration),
         spot=spec.spot,
+        discount_basis_points=discount_basis_points,
     )
 
 

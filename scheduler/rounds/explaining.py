@@ -10,9 +10,10 @@ from market.errors import NotFound
 from market.states import JobState
 from scheduler.placement.books import Books
 from scheduler.placement.explain import Explanation, explain
+from scheduler.placement.requests import Request
 from scheduler.placement.rules import RULES, STANDING_RULES
 from scheduler.placement.sieve import sieve
-from scheduler.rounds import snapshots
+from scheduler.rounds import discounts, snapshots
 from scheduler.rounds.asking import request_of_row
 from scheduler.tables import Attempt, Job, Node, QueueMark, SpotAttempt
 from scheduler.work import spot
@@ -56,22 +57,24 @@ def explain_job(session: Session, organization_id: str, job_id: str, now: dateti
         raise NotFound("there is no such job here")
     waits = job.state is JobState.QUEUED
     books = Books(snapshots.load(session))
-    found = explain(books, request_of_row(job), RULES if waits else STANDING_RULES)
+    request = request_of_row(job, discounts.of(session, [organization_id]).get(organization_id, 0))
+    found = explain(books, request, RULES if waits else STANDING_RULES)
     mark = session.get(QueueMark, job_id) if waits else None
     work = None if waits else newest_of(session, job)
     attempt = work.attempt if work else None
     node = session.get(Node, attempt.node_id) if attempt else None
     passed_at, held = (mark.passed_at, len(mark.held_nodes)) if mark else (None, 0)
-    fares = _spot(session, books, job, attempt, now) if is_spot(job) else None
+    fares = _spot(session, books, job, request, attempt, now) if is_spot(job) else None
     return JobExplanation(job, found, passed_at, held, attempt, node, fares)
 
 
-def _spot(session: Session, books: Books, job: Job, attempt: Attempt | None, now: datetime) -> SpotStanding:
+def _spot(
+    session: Session, books: Books, job: Job, request: Request, attempt: Attempt | None, now: datetime
+) -> SpotStanding:
     rows = session.scalars(select(SpotAttempt).where(SpotAttempt.job_id == job.id).order_by(SpotAttempt.attempt_id))
     kept = {row.attempt_id: row for row in rows}
     lost = sorted((row for row in kept.values() if row.reclaimed_at), key=lambda row: str(row.reclaimed_at))
     stands = kept.get(attempt.id) if attempt is not None else None
-    request = request_of_row(job)
     suits = sieve(books, request, STANDING_RULES).suits
     hosts = {books.snapshot.offers[at].node_id for at in suits.nonzero()[0].tolist()}
     bids = [work.bid for work in spot.live(session, now) if work.node_id in hosts and work.job_id != job.id]

@@ -28,7 +28,7 @@ from scheduler.placement.reclaiming import Reclaim
 from scheduler.placement.record.round import Came, Told
 from scheduler.placement.requests import Request
 from scheduler.placement.sieve import in_words
-from scheduler.rounds import queueing, records, snapshots
+from scheduler.rounds import discounts, queueing, records, snapshots
 from scheduler.rounds.asking import COLUMNS, request_of_row
 from scheduler.rounds.queued import Queued, Words, request_of, wake_followers
 from scheduler.rounds.queueing import Walk
@@ -115,7 +115,9 @@ def place(session: Session, clock: Clock, walk: Walk, *, seed: str) -> Round:
     snapshot = snapshots.load(session)
     # Not before this: no lease begins before the one that held its GPUs was released.
     now = clock.now()
-    requests, recent = [request_of(job) for job in queued], _recent.of(session, now)
+    less = discounts.of(session, {job.organization_id for job in queued})
+    requests = [request_of(job, less.get(job.organization_id, 0)) for job in queued]
+    recent = _recent.of(session, now)
     competition = queueing.competition(session, queued, requests, snapshot, now)
     turns = competition.turns() if competition else None
     choice = _engine.choose(snapshot, turns or requests, seed, recent)
@@ -215,6 +217,7 @@ def _message(job: Queued, decision: Decision, grant: Grant, now: datetime) -> At
         unit=Unit(job.unit),
         quantity_milli=job.quantity_milli,
         price_microusd_per_unit_hour=grant.price_microusd_per_unit_hour,
+        discount_basis_points=decision.request.discount_basis_points,
         simulated=node.simulated,
         granted_at=now,
         held_until=now + timedelta(seconds=job.funded_seconds),

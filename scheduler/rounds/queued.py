@@ -56,8 +56,8 @@ class Queued(Protocol):
     priority: int
 
 
-def request_of(job: Queued) -> Request:
-    """What it asks of placement."""
+def request_of(job: Queued, discount_basis_points: int = 0) -> Request:
+    """What it asks of placement. discount_basis_points: its organization's."""
     return Request(
         job_id=job.id,
         unit=_UNITS[job.unit],
@@ -70,6 +70,7 @@ def request_of(job: Queued) -> Request:
         price_tolerance_milli=job.price_tolerance_milli,
         terms=terms_for(job.max_duration_seconds, job.wanted),
         spot=job.spot,
+        discount_basis_points=discount_basis_points,
     )
 
 

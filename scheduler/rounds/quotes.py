@@ -16,7 +16,7 @@ from scheduler.placement.requests import Request
 from scheduler.placement.rules import STANDING_RULES
 from scheduler.placement.sieve import price_in_words, sieve
 from scheduler.placement.snapshot import Snapshot
-from scheduler.rounds import snapshots
+from scheduler.rounds import discounts, snapshots
 from scheduler.rounds.asking import request_of_spec
 from scheduler.supply.offers import OfferRecord, cheapest_first
 
@@ -26,7 +26,7 @@ BEST_MAX = 10
 @dataclass(frozen=True, slots=True)
 class Plan:
     """offers: the best matching ones, cheapest first. expected price: of the cheapest that has room now, or that
-    matches at all. highest_cost: nothing can make the job cost more."""
+    matches at all. highest_cost: nothing can make the job cost more. Prices are after the organization's discount."""
 
     offers: list[OfferRecord]
     offer_count: int
@@ -37,6 +37,7 @@ class Plan:
     highest_cost_microusd: int
     max_duration_seconds: int
     explanation: str
+    discount_basis_points: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,30 +64,32 @@ def plans(session: Session, wanted: Sequence[tuple[JobSpec, str]]) -> list[Plan 
     limit; with one, a job that nothing matches is planned too: it waits.
     """
     books = Books(snapshots.load(session))
-    return [_plan(books, spec) for spec, _ in wanted]
+    less = discounts.of(session, {organization_id for _, organization_id in wanted})
+    return [_plan(books, spec, less.get(organization_id, 0)) for spec, organization_id in wanted]
 
 
-def limits(session: Session, specs: Sequence[JobSpec]) -> list[Limit | NoOffer]:
+def limits(session: Session, wanted: Sequence[tuple[JobSpec, str]]) -> list[Limit | NoOffer]:
     """What each job may cost an hour, from one look at the market: none where every job names its highest price."""
-    named = all(spec.budget.max_price is not None for spec in specs)
-    books = Books(Snapshot((), ()) if named else snapshots.load(session))
-    return [_limit(books, spec) for spec in specs]
+    open_ended = {organization_id for spec, organization_id in wanted if spec.budget.max_price is None}
+    books = Books(snapshots.load(session) if open_ended else Snapshot((), ()))
+    less = discounts.of(session, open_ended) if open_ended else {}
+    return [_limit(books, spec, less.get(organization_id, 0)) for spec, organization_id in wanted]
 
 
-def _plan(books: Books, spec: JobSpec) -> Plan | NoOffer:
-    request = request_of_spec(spec, spec.budget.max_price)
+def _plan(books: Books, spec: JobSpec, discount_basis_points: int) -> Plan | NoOffer:
+    request = request_of_spec(spec, spec.budget.max_price, discount_basis_points)
     positions = np.flatnonzero(sieve(books, request, STANDING_RULES).suits)
     explanation = str(explain(books, request, STANDING_RULES)) if len(positions) == 0 else ""
     if spec.budget.max_price is not None:
         limit = spec.budget.max_price
     elif len(positions):
-        limit = int(books.snapshot.price[positions].max())
+        limit = request.price_of(int(books.snapshot.price[positions].max()))
     else:
         return _no_offer(explanation)
     most = window_hold_microusd(spec.quantity_milli, spec.max_duration * 1000, limit)
     unit = request.unit or Unit.CPU
     return Plan(
-        offers=cheapest_first(books, positions.tolist(), BEST_MAX),
+        offers=cheapest_first(books, request, positions.tolist(), BEST_MAX),
         offer_count=len(positions),
         unit=unit,
         quantity_milli=spec.quantity_milli,
@@ -97,18 +100,20 @@ def _plan(books: Books, spec: JobSpec) -> Plan | NoOffer:
         explanation=f"no offer matches yet: {explanation}; it waits for one at {price_in_words(limit, unit)} or less"
         if explanation
         else "",
+        discount_basis_points=discount_basis_points,
     )
 
 
-def _limit(books: Books, spec: JobSpec) -> Limit | NoOffer:
-    request = request_of_spec(spec, spec.budget.max_price)
+def _limit(books: Books, spec: JobSpec, discount_basis_points: int) -> Limit | NoOffer:
+    request = request_of_spec(spec, spec.budget.max_price, discount_basis_points)
     unit = request.unit or Unit.CPU
     if spec.budget.max_price is not None:
         return Limit(unit, spec.quantity_milli, spec.budget.max_price)
     found = sieve(books, request, STANDING_RULES)
     if not found.suits.any():
         return _no_offer(str(explain(books, request, STANDING_RULES)))
-    return Limit(unit, spec.quantity_milli, int(books.snapshot.price[found.suits].max()))
+    dearest = request.price_of(int(books.snapshot.price[found.suits].max()))
+    return Limit(unit, spec.quantity_milli, dearest)
 
 
 def _no_offer(explanation: str) -> NoOffer:
@@ -124,4 +129,4 @@ def _expected(books: Books, request: Request, matching: int) -> int | None:
         return None
     free = sieve(books, request).suits
     suits = free if free.any() else sieve(books, request, STANDING_RULES).suits
-    return min(int(books.snapshot.price[suits].min()), request.bid)
+    return min(request.price_of(int(books.snapshot.price[suits].min())), request.bid)

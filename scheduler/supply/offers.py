@@ -38,7 +38,8 @@ LISTED_RULES = tuple(rule for rule in RULES if rule.standing or rule.name == "on
 class OfferFilters:
     """None leaves open. price in micro-USDC for one unit and hour. verified: every device has proven itself.
 
-    at_least: what was measured is that much a second, or more; what was never measured is not.
+    at_least: what was measured is that much a second, or more; what was never measured is not. discount_basis_points:
+    off what is asked; prices, the highest too, are what is left.
     """
 
     unit: Unit | None = None
@@ -47,6 +48,7 @@ class OfferFilters:
     simulated: bool | None = None
     verified: bool = False
     at_least: Mapping[Measure, int] = field(default_factory=dict)
+    discount_basis_points: int = 0
 
 
 class OfferOrder(StrEnum):
@@ -58,7 +60,10 @@ class OfferOrder(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OfferRecord:
-    """One node's offer, as market.customer_api.OfferView shows it; `measured` only where a search asks for it."""
+    """One node's offer, as market.customer_api.OfferView shows it; `measured` only where a search asks for it.
+
+    The price is what its reader would pay.
+    """
 
     offer_id: str
     node_id: str
@@ -114,9 +119,10 @@ def survey(
         price_limit_microusd_per_unit_hour=filters.price_max_microusd,
         simulated=filters.simulated,
         terms=Terms(tier_min=int(filters.verified)),
+        discount_basis_points=filters.discount_basis_points,
     )
     found = sieve(books, wanted, LISTED_RULES)
-    suiting = cheapest_first(books, np.flatnonzero(found.suits).tolist(), len(books.snapshot.offers))
+    suiting = cheapest_first(books, wanted, np.flatnonzero(found.suits).tolist(), len(books.snapshot.offers))
     limit = min(limit, SEARCH_MAX)
     if not filters.at_least and order is OfferOrder.PRICE:
         suiting = suiting[:limit]
@@ -154,9 +160,10 @@ def _of_speed(known: Sequence[OfferRecord], left: Sequence[OfferRecord], at_leas
     return f"{count} of {len(known)} that match otherwise were measured slower, or not; at best: {', '.join(figures)}"
 
 
-def cheapest_first(books: Books, positions: Iterable[int], limit: int) -> list[OfferRecord]:
-    """The offers at these positions, cheapest first, those with more free before others of their price."""
-    records = [_record(books, position) for position in positions]
+def cheapest_first(books: Books, request: Request, positions: Iterable[int], limit: int) -> list[OfferRecord]:
+    """The offers at these positions at what the request would pay, cheapest first, those with more free before others
+    of their price."""
+    records = [_record(books, request, position) for position in positions]
     records.sort(key=lambda offer: (offer.price_microusd_per_unit_hour, -offer.free_milli, offer.offer_id))
     return records[:limit]
 
@@ -218,7 +225,7 @@ def keep_listed(
             latest[model].ended_at = latest[model].ended_at or now
 
 
-def _record(books: Books, position: int) -> OfferRecord:
+def _record(books: Books, request: Request, position: int) -> OfferRecord:
     snapshot = books.snapshot
     offer = snapshot.offers[position]
     node = snapshot.nodes[snapshot.node_of[position]]
@@ -235,7 +242,7 @@ def _record(books: Books, position: int) -> OfferRecord:
         free_milli=len(offer.free_gpus) * 1000 if gpu else node.cpu_free_milli,
         cpu_free_milli=node.cpu_free_milli,
         memory_free_bytes=node.memory_free_bytes,
-        price_microusd_per_unit_hour=offer.price_microusd_per_unit_hour,
+        price_microusd_per_unit_hour=request.price_of(offer.price_microusd_per_unit_hour),
         simulated=node.simulated,
         verified=node.tier > 0,
     )

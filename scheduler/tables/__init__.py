@@ -1,5 +1,6 @@
 """The scheduler's tables, by noun; importing this module is enough to know them all."""
 
+from scheduler.tables.discounts import OrganizationDiscount
 from scheduler.tables.files import LogSegment, OutputFile, Workdir
 from scheduler.tables.health import GpuMinute, NodeCondition
 from scheduler.tables.jobs import LIVE, Attempt, Job
@@ -30,6 +31,7 @@ __all__ = [
     "NodeState",
     "NodeTerms",
     "Offer",
+    "OrganizationDiscount",
     "OrganizationShare",
     "OutputFile",
     "PlacementRound",

@@ -107,6 +107,7 @@ class Books:
         seconds: int = 900,
         lease_id: str | None = None,
         provider_id: str = PROVIDER,
+        discount: int = 0,
     ) -> AttemptPlaced:
         """What the scheduler says when an attempt got a lease; billing has heard it."""
         placed = AttemptPlaced(
@@ -120,6 +121,7 @@ class Books:
             unit=terms.unit,
             quantity_milli=terms.quantity_milli,
             price_microusd_per_unit_hour=terms.price_limit_microusd_per_unit_hour if price is None else price,
+            discount_basis_points=discount,
             simulated=False,
             granted_at=self.now,
             held_until=self.now + timedelta(seconds=seconds),

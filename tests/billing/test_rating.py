@@ -20,7 +20,7 @@ def at(seconds: float) -> datetime:
 
 def lease(rate: Rate, *, ended: float | None = None, metered_ms: int = 0, charged: int = 0) -> Lease:
     end = None if ended is None else at(ended)
-    return Lease(rate.quantity_milli, rate.price_microusd_per_unit_hour, 500, START, end, end, metered_ms, charged)
+    return Lease(rate.quantity_milli, rate.price_microusd_per_unit_hour, 500, 0, START, end, end, metered_ms, charged)
 
 
 def windows(rate: Rate, lengths: list[int]) -> list[OpenWindow]:

@@ -26,12 +26,13 @@ def lease_lines(number: int, windows: int, random: Random) -> list[PublicLine]:
     """The lines of one lease, as capturing makes them."""
     quantity, price = random.randrange(250, 8000), random.randrange(0, 4_000_000)
     to_ms = charged = 0
+    less = 250 * (number % 2)
     made = []
     for window in range(windows):
         from_ms, before = to_ms, charged
         to_ms += random.randrange(1, 900_000)
         charged = usage_charge_microusd(quantity, to_ms, price)
-        split = split_charge(charged - before, 500)
+        split = split_charge(charged - before, 500, less)
         made.append(
             PublicLine(
                 line_id=f"line_{window:04}_{number:04}",
@@ -43,6 +44,7 @@ def lease_lines(number: int, windows: int, random: Random) -> list[PublicLine]:
                 unit="gpu",
                 quantity_milli=quantity,
                 price_microusd_per_unit_hour=price,
+                discount_basis_points=less,
                 fee_basis_points=500,
                 from_ms=from_ms,
                 to_ms=to_ms,

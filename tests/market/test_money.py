@@ -1,10 +1,13 @@
 """Money: integers, one rounding, and parts that add up."""
 
+from fractions import Fraction
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from market.money import (
+    BASIS_POINTS,
     MICROUSD_MAX,
     format_usdc,
     parse_usdc,
@@ -50,6 +53,16 @@ def test_the_parts_of_a_charge_add_up_and_rounding_is_at_most_one(charge: int, f
     split = split_charge(charge, fee_basis_points)
     assert split.provider_microusd + split.fee_microusd + split.rounding_microusd == charge
     assert 0 <= split.rounding_microusd <= 1
+
+
+@given(charge=amounts, discount=st.integers(0, 9_999), fee=st.integers(0, 10_000))
+def test_a_discount_is_the_platforms_alone(charge: int, discount: int, fee: int) -> None:
+    fee = max(fee, discount)
+    split, asked = split_charge(charge, fee, discount), Fraction(charge * BASIS_POINTS, BASIS_POINTS - discount)
+    assert split.provider_microusd + split.fee_microusd + split.rounding_microusd == charge
+    assert min(split.provider_microusd, split.fee_microusd) >= 0 <= split.rounding_microusd <= 1
+    without = asked * (BASIS_POINTS - fee) / BASIS_POINTS
+    assert without - 1 < split.provider_microusd <= without
 
 
 @given(quantities, prices, st.lists(durations, max_size=8))

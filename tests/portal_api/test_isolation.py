@@ -120,6 +120,8 @@ RIGHTS: dict[str, Right] = {
     "replay_round": Right(frozenset({"operator"})),
     "list_shares": Right(frozenset({"operator"})),
     "put_share": Right(frozenset({"operator"}), {"weight_milli": 2000}),
+    "list_discounts": Right(frozenset({"operator"})),
+    "put_discount": Right(frozenset({"operator"}), {"discount_basis_points": 100}),
     "list_adjustments": Right(frozenset({"operator"})),
     "adjust_line": Right(frozenset({"operator"}), {"line_id": "line_x", "reason": "x"}, headers=SPEND),
     "get_ledger": Right(frozenset({"operator"})),

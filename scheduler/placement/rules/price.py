@@ -1,4 +1,4 @@
-"""No offer is dearer than the request's limit, but for spot jobs: these pay what they bid."""
+"""No offer is dearer to the request than its limit, but for spot jobs: these pay what they bid."""
 
 from dataclasses import replace
 
@@ -11,12 +11,12 @@ from scheduler.placement.snapshot import Flags, Places
 
 def keeps(books: Books, request: Request, at: Places) -> Flags:
     """Offers at the limit or below."""
-    return books.snapshot.price[at] <= (request.price_limit_microusd_per_unit_hour or 0)
+    return request.price_of(books.snapshot.price[at]) <= (request.price_limit_microusd_per_unit_hour or 0)
 
 
 def _least(books: Books, request: Request, at: Places) -> Request:
     """A limit as high as the cheapest of these offers asks."""
-    return replace(request, price_limit_microusd_per_unit_hour=int(books.snapshot.price[at].min()))
+    return replace(request, price_limit_microusd_per_unit_hour=request.price_of(int(books.snapshot.price[at].min())))
 
 
 def _says(request: Request) -> str:

@@ -17,21 +17,21 @@ def _floor(node: NodeFacts) -> int:
 _FLOOR = Column(True, _floor)
 
 
-def floors(books: Books, at: Places) -> Numbers:
-    """The least these offers take for a unit and hour of spot jobs, in micro-USDC, rounded up."""
+def floors(books: Books, request: Request, at: Places) -> Numbers:
+    """The least that the request may bid for a unit and hour of these offers, in micro-USDC."""
     found: Numbers = -(-books.snapshot.price[at] * books.snapshot.numbers(_FLOOR)[at] // 1000)
-    return found
+    return request.price_of(found)
 
 
 def keeps(books: Books, request: Request, at: Places) -> Flags:
     """Offers whose floor the bid reaches."""
-    found: Flags = floors(books, at) <= request.bid
+    found: Flags = floors(books, request, at) <= request.bid
     return found
 
 
 def _least(books: Books, request: Request, at: Places) -> Request:
     """A bid as high as the lowest floor of these offers."""
-    return replace(request, price_limit_microusd_per_unit_hour=int(floors(books, at).min()))
+    return replace(request, price_limit_microusd_per_unit_hour=int(floors(books, request, at).min()))
 
 
 RULE = Rule(

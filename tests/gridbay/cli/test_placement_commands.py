@@ -8,6 +8,7 @@ from test_owners import node, nodes
 from typed_command import Gridbay
 from views import JOB_ID, NOON
 
+from market.discounts_api import DiscountList, DiscountView
 from market.explanation_api import AskingView, ChangeView, ExplanationView, RemovedView
 from market.rounds_api import ReplayView, RoundList, RoundView
 from market.shares_api import ShareList, ShareView
@@ -76,6 +77,20 @@ def test_an_organizations_share_is_set_whole(logged_in: ServedMarket, gridbay: G
     for words in ("org_1", "2.5", "8 GPUs", "none"):
         assert words in gridbay("admin", "share", "list").out
     assert gridbay("admin", "share", "set", "org_1", "--quota", "-1").code == 2
+
+
+def test_an_organizations_discount_is_said_in_percent(logged_in: ServedMarket, gridbay: Gridbay) -> None:
+    logged_in.on("GET /ops/v1/discounts", DiscountList(items=[]))
+    assert gridbay("admin", "discount", "list").out == "every organization pays what is asked\n"
+    kept = DiscountView(organization_id="org_1", discount_basis_points=250)
+    logged_in.on("PUT /ops/v1/organizations/{}/discount", kept)
+    ended = gridbay("admin", "discount", "set", "org_1", "2.5")
+    assert ended.out == "org_1 pays 2.5% less, from its next lease on\n"
+    assert logged_in.seen[-1].json() == {"discount_basis_points": 250}
+    logged_in.on("GET /ops/v1/discounts", DiscountList(items=[kept]))
+    shown = gridbay("admin", "discount", "list").out
+    assert "org_1" in shown and "2.5%" in shown
+    assert gridbay("admin", "discount", "set", "org_1", "100").code == 2
 
 
 @pytest.fixture
