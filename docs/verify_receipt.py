@@ -31,9 +31,9 @@ def root_of(node, index, width, path):
 
 def check_line(entry, receipt):
     line, epoch, name = entry["line"], entry["epoch"], entry["line"]["line_id"]
-    charge = line["quantity_milli"] * line["to_ms"] * line["price_microusd_per_unit_hour"] // 3_600_000_000
+    charged_ms, less = max(line["to_ms"], line.get("minimum_ms", 0)), line.get("discount_basis_points", 0)
+    charge = line["quantity_milli"] * charged_ms * line["price_microusd_per_unit_hour"] // 3_600_000_000
     due, amount, points = charge - line["charged_before_microusd"], line["amount_microusd"], line["fee_basis_points"]
-    less = line.get("discount_basis_points", 0)  # Fee and discount are parts of the undiscounted price.
     require(amount == due or (line["capped"] and 0 <= amount < due), f"the amount of {name}")
     shares = [amount * (10_000 - points) // (10_000 - less or 1), amount * (points - less) // (10_000 - less or 1)]
     found = [line["provider_microusd"], line["fee_microusd"], line["rounding_microusd"]]

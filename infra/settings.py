@@ -49,6 +49,7 @@ class Settings(BaseSettings):
     low_balance_microusd: int = Field(default=1_000_000, ge=0)
     forecast_hours: int = Field(default=24, ge=0, le=8784)
     fee_basis_points: int = Field(default=500, ge=0, le=10_000)
+    minimum_seconds: int = Field(default=0, ge=0, le=600)
     payout_min_microusd: int = Field(default=10_000, ge=1)
     payout_daily_max_microusd: int = Field(default=50_000_000_000, ge=1)
     payout_provider_daily_max_microusd: int = Field(default=10_000_000_000, ge=1)

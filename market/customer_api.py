@@ -83,6 +83,8 @@ class SubmitRequest(BaseModel):
 class PlanView(View):
     """What a job would get and cost. highest_cost: nothing can make the job cost more than this.
 
+    minimum_seconds: an attempt whose command began is charged for so long at least, but where its end is the provider's
+    or the market's doing.
     Prices are what the organization pays: discount_basis_points of what is asked are taken off already.
     """
 
@@ -97,6 +99,7 @@ class PlanView(View):
     max_duration_seconds: int
     explanation: str = ""
     discount_basis_points: int = 0
+    minimum_seconds: int = 0
 
 
 class AttemptView(View):
@@ -156,6 +159,7 @@ class CostLine(View):
     epoch: int | None
     captured_at: datetime
     discount_basis_points: int = 0
+    minimum_ms: int = Field(default=0, description="it is charged for so long, where that is more than it ran")
 
 
 class AdjustmentView(View):

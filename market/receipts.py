@@ -27,7 +27,7 @@ EPOCH_TAG = "gridbay/epoch/v1"
 PSEUDONYM_TAG = b"gridbay/pseudonym/v1"
 SALT_TAG = b"gridbay/salt/v1"
 
-LEFT_OUT = frozenset({"discount_basis_points"})
+LEFT_OUT = frozenset({"discount_basis_points", "minimum_ms"})
 """Fields of a line that are not there where they are 0, so that lines of before have the bytes they had."""
 
 Hex32 = Field(pattern=r"^[0-9a-f]{64}$")
@@ -37,7 +37,8 @@ class PublicLine(BaseModel):
     """One usage line as it is published: everything that decides the amount, parties under pseudonyms.
 
     The line covers cumulative run time from_ms..to_ms of its lease; charged_before_microusd is what earlier lines of
-    the lease took, so amount = floor(charge(to_ms)) - charged_before. `capped` says that the window's hold limited it.
+    the lease took, so amount = floor(charge(max(to_ms, minimum_ms))) - charged_before. `capped` says that the window's
+    hold limited it.
     The price is after the organization's discount. What few lines have is left out where it is 0.
     """
 
@@ -56,6 +57,7 @@ class PublicLine(BaseModel):
     fee_basis_points: int = Field(ge=0, le=10_000)
     from_ms: int = Field(ge=0)
     to_ms: int = Field(ge=0)
+    minimum_ms: int = Field(default=0, ge=0)
     charged_before_microusd: int = Field(ge=0)
     amount_microusd: int = Field(ge=0)
     provider_microusd: int = Field(ge=0)
@@ -193,7 +195,8 @@ def pseudonym(epoch_secret: bytes, party_id: str) -> str:
 def line_problems(line: PublicLine) -> list[str]:
     """What of a line's own arithmetic does not hold."""
     problems = []
-    due = usage_charge_microusd(line.quantity_milli, line.to_ms, line.price_microusd_per_unit_hour)
+    charged_ms = max(line.to_ms, line.minimum_ms)
+    due = usage_charge_microusd(line.quantity_milli, charged_ms, line.price_microusd_per_unit_hour)
     due -= line.charged_before_microusd
     if line.to_ms < line.from_ms:
         problems.append(f"its time runs backwards, from {line.from_ms} to {line.to_ms} ms")

@@ -10,7 +10,8 @@ from billing.charging.adjustments import Adjustment
 from billing.charging.bills import BillLine, JobCost
 from market.customer_api import AdjustmentView, AttemptView, CostLine, CostView, JobView, Money, OfferView, PlanView
 from market.money import window_hold_microusd
-from scheduler.rounds.quotes import Plan
+from market.specs import Retry
+from scheduler.rounds.quotes import Limit, Plan, highest_cost
 from scheduler.supply.offers import OfferRecord
 from scheduler.work import jobs
 from scheduler.work.jobs import AttemptRecord, JobRecord
@@ -87,6 +88,7 @@ def plan_view(plan: Plan, first_hold_microusd: int) -> PlanView:
         max_duration_seconds=plan.max_duration_seconds,
         explanation=plan.explanation,
         discount_basis_points=plan.discount_basis_points,
+        minimum_seconds=plan.minimum_seconds,
     )
 
 
@@ -151,6 +153,7 @@ def _cost_line(line: BillLine) -> CostLine:
         run_ms=line.run_ms,
         price_per_unit_hour=Money.of(line.price_microusd_per_unit_hour),
         discount_basis_points=line.discount_basis_points,
+        minimum_ms=line.minimum_ms,
         amount=Money.of(line.amount_microusd),
         provider_share=Money.of(line.provider_microusd),
         fee=Money.of(line.fee_microusd),
@@ -162,7 +165,6 @@ def _cost_line(line: BillLine) -> CostLine:
 
 def _highest_cost(record: JobRecord) -> int:
     budget: dict[str, Any] = record.spec.get("budget") or {}
-    most = window_hold_microusd(
-        record.quantity_milli, record.max_duration_seconds * 1000, record.price_limit_microusd_per_unit_hour
-    )
-    return most if budget.get("max_total") is None else min(most, int(budget["max_total"]))
+    limit = Limit(record.unit, record.quantity_milli, record.price_limit_microusd_per_unit_hour)
+    retry = Retry.model_validate(record.spec.get("retry") or {})
+    return highest_cost(limit, record.max_duration_seconds, retry, budget.get("max_total"))

@@ -74,11 +74,11 @@ def plan_job(session: Session, base: Ground, organization_id: str, request: Subm
     except InvalidInput as error:
         raise _below_spec(error) from None
     plan = quotes.plan(session, spec, organization_id)
-    rate = Rate(plan.quantity_milli, plan.price_limit_microusd_per_unit_hour)
+    rate = Rate(plan.quantity_milli, plan.price_limit_microusd_per_unit_hour, plan.minimum_seconds)
     longest = Limits(base.settings.window_seconds, spec.max_duration, spec.budget.max_total, 2**62)
     window = next_window(rate, longest)
     if isinstance(window, Reason):
-        detail = "max_total pays for less than one second of this job at its highest price"
+        detail = f"max_total pays for less than {rate.least} of this job at its highest price"
         raise InvalidInput(detail, errors=[FieldError("/spec/budget/max_total", detail)])
     return job_views.plan_view(plan, window.amount_microusd)
 

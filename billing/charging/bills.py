@@ -36,6 +36,7 @@ class BillLine:
     run_ms: int
     price_microusd_per_unit_hour: int
     discount_basis_points: int
+    minimum_ms: int
     amount_microusd: int
     provider_microusd: int
     fee_microusd: int
@@ -94,6 +95,7 @@ def lines(session: Session, job_id: str) -> list[BillLine]:
             run_ms=row.to_ms - row.from_ms,
             price_microusd_per_unit_hour=row.price_microusd_per_unit_hour,
             discount_basis_points=row.discount_basis_points,
+            minimum_ms=row.minimum_ms,
             amount_microusd=row.amount_microusd,
             provider_microusd=row.provider_microusd,
             fee_microusd=row.fee_microusd,

@@ -46,6 +46,11 @@ def fault_of(reason: Reason, *, more_was_due: bool, funding_refused: bool) -> Fa
     return Fault.CUSTOMER
 
 
+def owes_minimum(fault: Fault, reason: Reason) -> bool:
+    """Whether an attempt that ended so owes the minimum charge: its customer ended it, and nobody else's wish."""
+    return fault is Fault.CUSTOMER and reason is not Reason.STOPPED_SPOT_RECLAIMED
+
+
 def credit_due(session: Session, now: datetime) -> int:
     """Give back what is due for leases that are settled, each once; returns how many credits were made."""
     leases = session.scalars(

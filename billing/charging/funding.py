@@ -59,7 +59,7 @@ def open_jobs(
     """As open_job for each in turn; the refusal of one that cannot be funded, and the others are as if it never was."""
     if not jobs:
         return []
-    window_seconds = (config or settings()).window_seconds
+    config = config or settings()
     # Refusing somebody without money leaves no account behind.
     known = posting.lock_known(session, _accounts_of([job.organization_id for job in jobs]))
     balances = {accounts.available(job.organization_id): 0 for job in jobs} | known
@@ -73,9 +73,11 @@ def open_jobs(
         binding = allowances.binding(job.organization_id, job.labels, now)
         tightest = allowances.tightest(binding)
         left = allowances.left(tightest)
-        limits = Limits(window_seconds, job.max_duration_seconds, job.max_total_microusd, balances[account], left)
+        limits = Limits(
+            config.window_seconds, job.max_duration_seconds, job.max_total_microusd, balances[account], left
+        )
         try:
-            funded = _require_first(_rate(row), limits, tightest)
+            funded = _require_first(_rate(row, config), limits, tightest)
         except MarketError as refusal:
             outcomes.append(refusal)
             continue
@@ -111,22 +113,24 @@ def requeue(
     if terms.ended_at is not None or placed > attempts_placed or _is_held(session, job_id, attempts_placed + 1):
         return
     terms.remaining_seconds = remaining_seconds
+    config = config or settings()
+    rate = _rate(terms, config)
     balances = _lock_organizations(session, [terms.organization_id])
     allowances = budgets.allowances(session, balances, [now])
     binding = allowances.binding(terms.organization_id, terms.labels, now)
     tightest = allowances.tightest(binding)
     limits = Limits(
-        (config or settings()).window_seconds,
+        config.window_seconds,
         remaining_seconds,
         budget_left(terms, bills.costs(session, [job_id])[job_id]),
         balances[accounts.available(terms.organization_id)],
         allowances.left(tightest),
     )
-    funded = next_window(_rate(terms), limits)
+    funded = next_window(rate, limits)
     if isinstance(funded, Reason):
         if _has_unsettled(session, job_id):
             raise NotReady(f"an earlier attempt of {job_id} is not settled yet")
-        detail = told_of(session, _rate(terms), limits, funded, tightest, now)
+        detail = told_of(session, rate, limits, funded, tightest, now)
         refused = FundingRefused(job_id=job_id, lease_id=None, reason=funded, until=None, detail=detail)
         publish(session, refused)
         return
@@ -199,7 +203,7 @@ def _require_first(rate: Rate, limits: Limits, tightest: budgets.Budget | None) 
     if tightest is not None and limits.allowance_microusd is not None and by_allowance(rate, limits, funded):
         raise budgets.refusal(rate, longest(rate, limits), tightest, limits.allowance_microusd)
     if funded is not Reason.STOPPED_BALANCE_EXHAUSTED:
-        detail = "it pays for less than one second of this job at its highest price"
+        detail = f"it pays for less than {rate.least} of this job at its highest price"
         raise InvalidInput(f"max_total is too small: {detail}", errors=[FieldError("/budget/max_total", detail)])
     seconds = longest(rate, limits)
     needed, available = rate.hold_microusd(seconds), limits.available_microusd
@@ -226,8 +230,9 @@ def _terms_row(job: JobTerms, now: datetime) -> JobTermsRow:
     )
 
 
-def _rate(terms: JobTermsRow) -> Rate:
-    return Rate(terms.quantity_milli, terms.price_limit_microusd_per_unit_hour)
+def _rate(terms: JobTermsRow, config: Settings) -> Rate:
+    """Of a first window."""
+    return Rate(terms.quantity_milli, terms.price_limit_microusd_per_unit_hour, config.minimum_seconds)
 
 
 def _lock_organizations(session: Session, organization_ids: Sequence[str]) -> posting.Locked:

@@ -26,12 +26,16 @@ class Meter:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A lease as far as it is billed. ended_noticed_at: when billing heard of its end."""
+    """A lease as far as it is billed. ended_noticed_at: when billing heard of its end.
+
+    minimum_ms: for how long it is charged at least once it has ended, if its command ran at all.
+    """
 
     quantity_milli: int
     price_microusd_per_unit_hour: int
     fee_basis_points: int
     discount_basis_points: int
+    minimum_ms: int
     granted_at: datetime
     ended_at: datetime | None
     ended_noticed_at: datetime | None
@@ -49,8 +53,11 @@ class OpenWindow:
 
 @dataclass(frozen=True, slots=True)
 class Line:
+    """minimum_ms: for so long it is charged, where that is more than it ran; else 0."""
+
     from_ms: int
     to_ms: int
+    minimum_ms: int
     charged_before_microusd: int
     amount_microusd: int
     split: Split
@@ -103,11 +110,14 @@ def _line(lease: Lease, window: OpenWindow, meter: Meter, from_ms: int, charged_
     boundary = window.until_at if lease.ended_at is None else min(window.until_at, lease.ended_at)
     seen_ms = max(0, milliseconds_between(lease.granted_at, boundary))
     to_ms = max(from_ms, min(meter.run_ms, seen_ms))
-    due = usage_charge_microusd(lease.quantity_milli, to_ms, lease.price_microusd_per_unit_hour) - charged_before
+    minimum_ms = lease.minimum_ms if lease.ended_at is not None and 0 < to_ms < lease.minimum_ms else 0
+    charged_ms = max(to_ms, minimum_ms)
+    due = usage_charge_microusd(lease.quantity_milli, charged_ms, lease.price_microusd_per_unit_hour) - charged_before
     amount = min(due, window.hold_microusd)
     return Line(
         from_ms=from_ms,
         to_ms=to_ms,
+        minimum_ms=minimum_ms,
         charged_before_microusd=charged_before,
         amount_microusd=amount,
         split=split_charge(amount, lease.fee_basis_points, lease.discount_basis_points),

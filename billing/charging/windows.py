@@ -18,14 +18,25 @@ PARTIAL_SECONDS_MIN = 60
 
 @dataclass(frozen=True, slots=True)
 class Rate:
+    """minimum_seconds: of an attempt's first window: what is charged at least, and therefore held."""
+
     quantity_milli: int
     price_microusd_per_unit_hour: int
+    minimum_seconds: int = 0
+
+    @property
+    def least(self) -> str:
+        """The least that can be paid for, in words."""
+        return f"the {self.minimum_seconds} seconds that are charged at least" if self.minimum_seconds else "one second"
 
     def hold_microusd(self, seconds: int) -> int:
-        return window_hold_microusd(self.quantity_milli, seconds * 1000, self.price_microusd_per_unit_hour)
+        held_ms = max(seconds, self.minimum_seconds) * 1000
+        return window_hold_microusd(self.quantity_milli, held_ms, self.price_microusd_per_unit_hour)
 
     def seconds_for(self, amount_microusd: int, longest: int) -> int:
         """The whole seconds, `longest` at most, whose hold that amount covers."""
+        if amount_microusd < self.hold_microusd(0):
+            return 0
         per_second = self.quantity_milli * self.price_microusd_per_unit_hour
         if per_second == 0:
             return longest

@@ -111,7 +111,8 @@ _QUERIES = {
           WINDOW lease AS (PARTITION BY u.lease_id ORDER BY u.window_number)) l
         WHERE l.from_ms <> l.reached OR l.charged_before_microusd <> l.charged
           OR l.charged + l.amount_microusd >
-            div(l.quantity_milli::numeric * l.to_ms * l.price_microusd_per_unit_hour, 3600000000)
+            div(l.quantity_milli::numeric * greatest(l.to_ms, l.minimum_ms) * l.price_microusd_per_unit_hour,
+              3600000000)
           OR l.to_ms > extract(epoch FROM l.until_at - l.granted_at) * 1000""",
     "a lease's counters are those of its lines": """
         SELECT m.lease_id || ' counts ' || m.charged_microusd || ', its lines ' || coalesce(sum(l.amount_microusd), 0)

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from billing.charging import capture, holds
-from billing.charging.faults import Fault, fault_of
+from billing.charging.faults import Fault, fault_of, owes_minimum
 from billing.charging.windows import Rate, renewal
 from billing.ledger import posting
 from billing.metering import usage
@@ -31,11 +31,12 @@ def bind(session: Session, placed: AttemptPlaced, now: datetime, config: Setting
 def bind_many(
     session: Session, placed: Sequence[AttemptPlaced], now: datetime, config: Settings | None = None
 ) -> list[AttemptPlaced]:
-    """Freeze each lease's price, discount and fee, and make the hold that waits for its attempt its first window.
+    """Freeze each lease's rates, and make the hold that waits for its attempt its first window.
 
     The hold was made at the job's price limit; what the found price does not need goes back at once. Returns those
     for which no hold is there yet; leases that are bound already are passed over.
     """
+    config = config or settings()
     bound = _bound(session, [item.lease_id for item in placed])
     fresh = [item for item in placed if item.lease_id not in bound]
     waiting = _waiting_holds(session, fresh)
@@ -46,9 +47,9 @@ def bind_many(
         hold = waiting[item.job_id, item.attempt_number]
         until_at = min(item.held_until, item.granted_at + timedelta(seconds=hold.seconds))
         seconds = -(-milliseconds_between(item.granted_at, until_at) // 1000)
-        rate = Rate(item.quantity_milli, item.price_microusd_per_unit_hour)
+        rate = Rate(item.quantity_milli, item.price_microusd_per_unit_hour, config.minimum_seconds)
         trimmed.append(holds.trim(hold, rate.hold_microusd(seconds)))
-        rows.append(_lease_row(item, until_at, (config or settings()).fee_basis_points))
+        rows.append(_lease_row(item, until_at, config))
         windows.append(_first_window(item, hold, until_at))
     with session.no_autoflush:
         changed = [waiting[item.job_id, item.attempt_number] for item in ready.values()]
@@ -80,13 +81,16 @@ def end_many(
         if lease.ended_at is None:
             lease.ended_at = max(lease.granted_at, by_lease[lease.lease_id].ended_at)
             lease.ended_noticed_at = now
+            reason = by_lease[lease.lease_id].reason
             fault = fault_of(
-                by_lease[lease.lease_id].reason,
+                reason,
                 more_was_due=lease.renew_at is not None,
                 funding_refused=lease.funding_refused_at is not None,
             )
             if fault is not Fault.CUSTOMER:
                 lease.credit_due = fault
+            if not owes_minimum(fault, reason):
+                lease.minimum_ms = 0
             lease.renew_at = None
     capture.capture_locked(session, leases, now, config)
     known = {lease.lease_id for lease in leases}
@@ -123,7 +127,7 @@ def _first_window(placed: AttemptPlaced, hold: HoldRow, until_at: datetime) -> d
     }
 
 
-def _lease_row(placed: AttemptPlaced, until_at: datetime, fee_basis_points: int) -> dict[str, object]:
+def _lease_row(placed: AttemptPlaced, until_at: datetime, config: Settings) -> dict[str, object]:
     return {
         "lease_id": placed.lease_id,
         "job_id": placed.job_id,
@@ -136,8 +140,9 @@ def _lease_row(placed: AttemptPlaced, until_at: datetime, fee_basis_points: int)
         "quantity_milli": placed.quantity_milli,
         "price_microusd_per_unit_hour": placed.price_microusd_per_unit_hour,
         # Both are frozen, and the discount comes out of the fee: a fee that was lowered since still covers it.
-        "fee_basis_points": max(fee_basis_points, placed.discount_basis_points),
+        "fee_basis_points": max(config.fee_basis_points, placed.discount_basis_points),
         "discount_basis_points": placed.discount_basis_points,
+        "minimum_ms": config.minimum_seconds * 1000,
         "simulated": placed.simulated,
         "trace": placed.trace,
         "granted_at": placed.granted_at,

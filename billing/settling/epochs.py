@@ -116,6 +116,7 @@ def public_line(row: UsageLineRow, secret: bytes) -> PublicLine:
             "discount_basis_points": row.discount_basis_points,
             "from_ms": row.from_ms,
             "to_ms": row.to_ms,
+            "minimum_ms": row.minimum_ms,
             "charged_before_microusd": row.charged_before_microusd,
             "amount_microusd": row.amount_microusd,
             "provider_microusd": row.provider_microusd,

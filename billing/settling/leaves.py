@@ -22,8 +22,8 @@ _PAGE = """
       CASE WHEN capped THEN 'true' ELSE 'false' END,
       to_char(captured_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
       charged_before_microusd, discount_basis_points, fee_basis_points, fee_microusd, from_ms, job_id, lease_id,
-      price_microusd_per_unit_hour, provider_microusd, quantity_milli, rounding_microusd, to_ms, unit, window_number,
-      coalesce(leaf_hash, '')
+      minimum_ms, price_microusd_per_unit_hour, provider_microusd, quantity_milli, rounding_microusd, to_ms, unit,
+      window_number, coalesce(leaf_hash, '')
     ), E'\\n' ORDER BY id)
     FROM (SELECT * FROM usage_lines WHERE {these}) AS page
     """.replace('DD"T"HH24:MI:SS', 'DD"T"HH24\\:MI\\:SS')
@@ -32,7 +32,7 @@ _CLOSED = text(_PAGE.format(these="epoch = :epoch AND leaf_index >= :start AND l
 # In the order of their names, as canonical JSON has them.
 _CANONICAL = (
     b'{"amount_microusd":%b,"capped":%b,"captured_at":"%b","charged_before_microusd":%b,%b"fee_basis_points":%b,'
-    b'"fee_microusd":%b,"from_ms":%b,"job_id":"%b","lease_id":"%b","line_id":"%b","organization":"%b",'
+    b'"fee_microusd":%b,"from_ms":%b,"job_id":"%b","lease_id":"%b","line_id":"%b",%b"organization":"%b",'
     b'"price_microusd_per_unit_hour":%b,"provider":"%b","provider_microusd":%b,"quantity_milli":%b,'
     b'"rounding_microusd":%b,"to_ms":%b,"unit":"%b","window_number":%b}'
 )
@@ -91,10 +91,10 @@ class Hashing:
         leaves, sha256, secret, pseudonym_of = [], hashlib.sha256, self._secret, self._pseudonym
         for row in page.encode().split(b"\n"):
             (line_id, owner, provider, amount, capped, captured_at, before, less, basis, fee, from_ms, job, lease,
-             price, share, quantity, rounding, to_ms, unit, window, stamped) = row.split(b"\t")  # fmt: skip
+             least, price, share, quantity, rounding, to_ms, unit, window, stamped) = row.split(b"\t")  # fmt: skip
             canonical = _CANONICAL % (
                 amount, capped, captured_at, before, _unless_0(b"discount_basis_points", less), basis, fee,
-                from_ms, job, lease, line_id, pseudonym_of(owner),
+                from_ms, job, lease, line_id, _unless_0(b"minimum_ms", least), pseudonym_of(owner),
                 price, pseudonym_of(provider), share, quantity, rounding, to_ms, unit, window,
             )  # fmt: skip
             name = line_id.decode()

@@ -17,7 +17,7 @@ class UsageLineRow(Base):
         UniqueConstraint("epoch", "leaf_index"),
         CheckConstraint("amount_microusd = provider_microusd + fee_microusd + rounding_microusd", name="split"),
         CheckConstraint("provider_microusd >= 0 AND fee_microusd >= 0 AND rounding_microusd >= 0", name="shares"),
-        CheckConstraint("from_ms >= 0 AND to_ms >= from_ms", name="time"),
+        CheckConstraint("from_ms >= 0 AND to_ms >= from_ms AND minimum_ms >= 0", name="time"),
         CheckConstraint("discount_basis_points BETWEEN 0 AND fee_basis_points", name="discount"),
         CheckConstraint(
             "(epoch IS NULL) = (leaf_index IS NULL) AND (epoch IS NULL) = (leaf_hash IS NULL)", name="stamp"
@@ -42,6 +42,7 @@ class UsageLineRow(Base):
     discount_basis_points: Mapped[int] = mapped_column(server_default=text("0"))
     from_ms: Mapped[int]
     to_ms: Mapped[int]
+    minimum_ms: Mapped[int] = mapped_column(server_default=text("0"))
     charged_before_microusd: Mapped[int]
     amount_microusd: Mapped[int]
     provider_microusd: Mapped[int]

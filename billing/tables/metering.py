@@ -11,6 +11,8 @@ from infra.database import Base, Timestamp
 class MeteredLeaseRow(Base):
     """A lease with its frozen price, discount and fee, how far it is funded, and how far it is billed.
 
+    minimum_ms: for how long it is charged at least; frozen, too, but that an end for which its customer is not to blame
+    makes it 0;
     funded_until: the end of its last window; renew_at: when the next one is due (None: no more will be funded);
     metered_ms and charged_microusd: what its lines cover so far; settled_at: every window of it is settled;
     credit_due: whose fault its end was, while the credit that follows from it is not made;
@@ -20,7 +22,7 @@ class MeteredLeaseRow(Base):
     __tablename__ = "metered_leases"
     __table_args__ = (
         UniqueConstraint("job_id", "attempt_number"),
-        CheckConstraint("metered_ms >= 0 AND charged_microusd >= 0", name="counters"),
+        CheckConstraint("metered_ms >= 0 AND charged_microusd >= 0 AND minimum_ms >= 0", name="counters"),
         CheckConstraint("discount_basis_points BETWEEN 0 AND fee_basis_points", name="discount"),
         Index("ix_metered_leases_renew", "renew_at", postgresql_where=text("renew_at IS NOT NULL")),
         Index("ix_metered_leases_credit_due", "lease_id", postgresql_where=text("credit_due IS NOT NULL")),
@@ -41,6 +43,7 @@ class MeteredLeaseRow(Base):
     price_microusd_per_unit_hour: Mapped[int]
     fee_basis_points: Mapped[int]
     discount_basis_points: Mapped[int] = mapped_column(server_default=text("0"))
+    minimum_ms: Mapped[int] = mapped_column(server_default=text("0"))
     simulated: Mapped[bool]
     trace: Mapped[str | None]
     granted_at: Mapped[datetime] = mapped_column(Timestamp)

@@ -164,6 +164,7 @@ _LINE_COLUMNS = [
     "discount_basis_points",
     "from_ms",
     "to_ms",
+    "minimum_ms",
     "charged_before_microusd",
     "amount_microusd",
     "provider_microusd",
@@ -246,7 +247,8 @@ STATEMENTS: Sequence[str] = (
             "discount_basis_points",
             "granted_at",
         )
-        + " OR NEW.metered_ms < OLD.metered_ms OR NEW.charged_microusd < OLD.charged_microusd",
+        + " OR NEW.metered_ms < OLD.metered_ms OR NEW.charged_microusd < OLD.charged_microusd"
+        " OR NEW.minimum_ms > OLD.minimum_ms",
         "price, fee and parties of a lease are frozen, its counters only grow",
     ),
     *_frozen(

@@ -21,6 +21,7 @@ COLUMNS = (
     Column("WINDOW", lambda line: str(line.window_number), right=True, rank=2),
     Column("UNITS", lambda line: f"{line.quantity_milli / 1000:g}", right=True),
     Column("SECONDS", lambda line: f"{line.run_ms / 1000:.3f}", right=True, rank=0),
+    Column("AT LEAST", lambda line: f"{line.minimum_ms / 1000:g}" if line.minimum_ms else "", right=True, rank=1),
     Column("USDC/h", lambda line: line.price_per_unit_hour.usdc, right=True),
     Column("LESS", _less, right=True, rank=2),
     Column("AMOUNT", lambda line: line.amount.usdc, right=True, rank=0),
@@ -30,6 +31,9 @@ COLUMNS = (
     Column("EPOCH", lambda line: "open" if line.epoch is None else str(line.epoch), right=True),
     Column("CAPTURED", lambda line: wording.moment(line.captured_at), rank=3),
 )
+
+RARE = frozenset({"AT LEAST", "LESS"})
+"""Columns that are there where a line has something to say in them."""
 
 ADJUSTMENT_COLUMNS = (
     Column("GIVEN BACK", lambda one: one.amount.usdc, right=True, rank=0),
@@ -51,7 +55,8 @@ def cost(job_id: JobId, output: OutputOption = Output.TABLE) -> None:
         print(bill.total.usdc)
     else:
         if bill.lines:
-            results().print(table_of(bill.lines, COLUMNS))
+            shown = [one for one in COLUMNS if one.title not in RARE or any(map(one.cell, bill.lines))]
+            results().print(table_of(bill.lines, shown))
             results().print()
         if bill.adjustments:
             results().print(table_of(bill.adjustments, ADJUSTMENT_COLUMNS))

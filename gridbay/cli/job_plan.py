@@ -32,6 +32,7 @@ def show_plan(console: Console, request: JobRequest, plan: PlanView, archive: Ar
         ("discount", f"{plan.discount_basis_points / 100:g}%, in all prices" if plan.discount_basis_points else ""),
         ("spot", "it makes room for what pays more, and is tried again" if request.spec.spot else ""),
         ("price limit", f"{plan.price_limit_per_unit_hour.usdc} USDC a {unit}"),
+        ("charged", f"for {wording.duration(plan.minimum_seconds)} at least" if plan.minimum_seconds else ""),
         ("highest cost", f"{plan.highest_cost.usdc} USDC ({plan.first_hold.usdc} held at first)"),
     ]
     console.print(Group(Text(name, style="bold"), facts(rows)))

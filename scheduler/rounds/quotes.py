@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from sqlalchemy.orm import Session
 
+from infra.settings import settings
 from market.errors import MarketError, NoOffer
 from market.money import window_hold_microusd
 from market.resources import Unit
-from market.specs import JobSpec
+from market.specs import JobSpec, Retry
 from scheduler.placement.books import Books
 from scheduler.placement.explain import explain
 from scheduler.placement.requests import Request
@@ -38,6 +39,7 @@ class Plan:
     max_duration_seconds: int
     explanation: str
     discount_basis_points: int = 0
+    minimum_seconds: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,14 @@ def limits(session: Session, wanted: Sequence[tuple[JobSpec, str]]) -> list[Limi
     return [_limit(books, spec, less.get(organization_id, 0)) for spec, organization_id in wanted]
 
 
+def highest_cost(limit: Limit, max_duration_seconds: int, retry: Retry, max_total_microusd: int | None) -> int:
+    """Nothing makes the job cost more. Each attempt that itself or its customer ends may owe the minimum."""
+    owing = retry.max_attempts if "failure" in retry.on else 1
+    seconds = max_duration_seconds + owing * settings().minimum_seconds
+    most = window_hold_microusd(limit.quantity_milli, seconds * 1000, limit.price_limit_microusd_per_unit_hour)
+    return most if max_total_microusd is None else min(most, max_total_microusd)
+
+
 def _plan(books: Books, spec: JobSpec, discount_basis_points: int) -> Plan | NoOffer:
     request = request_of_spec(spec, spec.budget.max_price, discount_basis_points)
     positions = np.flatnonzero(sieve(books, request, STANDING_RULES).suits)
@@ -86,7 +96,6 @@ def _plan(books: Books, spec: JobSpec, discount_basis_points: int) -> Plan | NoO
         limit = request.price_of(int(books.snapshot.price[positions].max()))
     else:
         return _no_offer(explanation)
-    most = window_hold_microusd(spec.quantity_milli, spec.max_duration * 1000, limit)
     unit = request.unit or Unit.CPU
     return Plan(
         offers=cheapest_first(books, request, positions.tolist(), BEST_MAX),
@@ -95,12 +104,15 @@ def _plan(books: Books, spec: JobSpec, discount_basis_points: int) -> Plan | NoO
         quantity_milli=spec.quantity_milli,
         price_limit_microusd_per_unit_hour=limit,
         expected_price_microusd_per_unit_hour=_expected(books, request, len(positions)),
-        highest_cost_microusd=most if spec.budget.max_total is None else min(most, spec.budget.max_total),
+        highest_cost_microusd=highest_cost(
+            Limit(unit, spec.quantity_milli, limit), spec.max_duration, spec.retry, spec.budget.max_total
+        ),
         max_duration_seconds=spec.max_duration,
         explanation=f"no offer matches yet: {explanation}; it waits for one at {price_in_words(limit, unit)} or less"
         if explanation
         else "",
         discount_basis_points=discount_basis_points,
+        minimum_seconds=settings().minimum_seconds,
     )
 
 

@@ -143,13 +143,13 @@ class Books:
         body = Report(node_id=node_id, sent_at_ms=0, runs=list(runs_of(readings))).model_dump_json().encode()
         return SignedReport(node_id, self.now, body)
 
-    def end(self, placed: AttemptPlaced, ended_at: datetime | None = None) -> None:
+    def end(self, placed: AttemptPlaced, ended_at: datetime | None = None, reason: Reason = Reason.SUCCEEDED) -> None:
         ended = AttemptEnded(
             job_id=placed.job_id,
             attempt_id=placed.attempt_id,
             lease_id=placed.lease_id,
             ended_at=ended_at or self.now,
-            reason=Reason.SUCCEEDED,
+            reason=reason,
         )
         leases.end(self.session, ended, self.now, self.config)
 

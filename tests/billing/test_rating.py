@@ -1,5 +1,6 @@
 """However windows cut a lease, its lines add up to the charge of the whole, and none is above its hold."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
@@ -18,9 +19,10 @@ def at(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 
 
-def lease(rate: Rate, *, ended: float | None = None, metered_ms: int = 0, charged: int = 0) -> Lease:
+def lease(rate: Rate, *, ended: float | None = None, metered_ms: int = 0, charged: int = 0, minimum: int = 0) -> Lease:
     end = None if ended is None else at(ended)
-    return Lease(rate.quantity_milli, rate.price_microusd_per_unit_hour, 500, 0, START, end, end, metered_ms, charged)
+    price = rate.price_microusd_per_unit_hour
+    return Lease(rate.quantity_milli, price, 500, 0, minimum * 1000, START, end, end, metered_ms, charged)
 
 
 def windows(rate: Rate, lengths: list[int]) -> list[OpenWindow]:
@@ -142,3 +144,34 @@ def test_a_lease_without_any_use_has_one_line_of_zero() -> None:
     rate = Rate(1000, 3_600_000)
     settled = settle(lease(rate, ended=0), windows(rate, [900, 900]), Meter(final=True), at(0), WAIT)
     assert [(outcome.captured_microusd, outcome.line is None) for outcome in settled] == [(0, False), (0, True)]
+
+
+@given(
+    rate=rates,
+    minimum=st.integers(0, 600),
+    lengths=st.lists(st.integers(1, 500), min_size=1, max_size=4),
+    run_ms=st.integers(0, 2_000_000),
+    taken=st.integers(0, 2_000_000),
+)
+def test_a_minimum_is_charged_once_and_never_of_a_command_that_did_not_run(
+    rate: Rate, minimum: int, lengths: list[int], run_ms: int, taken: int
+) -> None:
+    """Whatever was captured before it ended, its first window's hold covers the minimum."""
+    first = replace(rate, minimum_seconds=minimum)
+    held = windows(rate, lengths)
+    held[0] = replace(held[0], hold_microusd=first.hold_microusd(lengths[0]))
+    run_ms = min(run_ms, sum(lengths) * 1000)
+    before = min(taken, run_ms)
+    ended = lease(rate, ended=sum(lengths), metered_ms=before, charged=charge(rate, before), minimum=minimum)
+    settled = settle(ended, held, Meter(run_ms, at(0), final=True), at(sum(lengths)), WAIT)
+    lines = [outcome.line for outcome in settled if outcome.line is not None]
+    total = charge(rate, before) + sum(line.amount_microusd for line in lines)
+    assert total == charge(rate, max(run_ms, minimum * 1000) if run_ms else 0)
+    assert all(line.amount_microusd >= 0 and not line.capped for line in lines)
+
+
+def test_a_lease_that_lives_owes_no_minimum_yet() -> None:
+    rate = Rate(1000, 3_600_000)
+    (window,) = windows(rate, [900])
+    (outcome,) = settle(lease(rate, minimum=60), [window], Meter(5_000, at(900)), at(900), WAIT)
+    assert outcome.captured_microusd == 5_000

@@ -10,7 +10,7 @@ from infra.settings import Settings
 from market.money import usage_charge_microusd
 from market.states import Reason
 
-rates = st.builds(Rate, st.integers(1, 64_000), st.integers(0, 10**8))
+rates = st.builds(Rate, st.integers(1, 64_000), st.integers(0, 10**8), st.sampled_from([0, 1, 60, 600]))
 
 
 @given(rate=rates, amount=st.integers(0, 10**12), longest=st.integers(1, 10**6))

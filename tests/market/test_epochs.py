@@ -25,13 +25,15 @@ Document = dict[str, Any]
 def lease_lines(number: int, windows: int, random: Random) -> list[PublicLine]:
     """The lines of one lease, as capturing makes them."""
     quantity, price = random.randrange(250, 8000), random.randrange(0, 4_000_000)
-    to_ms = charged = 0
+    to_ms = charged = least = 0
     less = 250 * (number % 2)
     made = []
     for window in range(windows):
         from_ms, before = to_ms, charged
         to_ms += random.randrange(1, 900_000)
-        charged = usage_charge_microusd(quantity, to_ms, price)
+        # The last one of some is charged for longer than it ran.
+        least = to_ms + 60_000 if number % 2 and window == windows - 1 else 0
+        charged = usage_charge_microusd(quantity, max(to_ms, least), price)
         split = split_charge(charged - before, 500, less)
         made.append(
             PublicLine(
@@ -48,6 +50,7 @@ def lease_lines(number: int, windows: int, random: Random) -> list[PublicLine]:
                 fee_basis_points=500,
                 from_ms=from_ms,
                 to_ms=to_ms,
+                minimum_ms=least,
                 charged_before_microusd=before,
                 amount_microusd=charged - before,
                 provider_microusd=split.provider_microusd,
