@@ -18,9 +18,11 @@ from infra.settings import Settings, settings
 from infra.telemetry import timed_task
 
 DEFAULT_QUEUE = "default"
+UPKEEP_QUEUE = "upkeep"
+"""Of ticks: they expire, so that behind a long queue none would be run."""
 PLACE_QUEUE = "scheduler.place"
 """A task with a queue of its own has the queue's name, so that whoever sends it needs nothing of its package."""
-QUEUES = (DEFAULT_QUEUE, PLACE_QUEUE)
+QUEUES = (DEFAULT_QUEUE, UPKEEP_QUEUE, PLACE_QUEUE)
 TASK_SECONDS_MAX = 25
 VISIBILITY_SECONDS = 30
 CONFIRM_SECONDS = 10
@@ -63,14 +65,14 @@ class Broker:
         )
 
     def task(
-        self, name: str, *, queue: str = DEFAULT_QUEUE, every: float | None = None
+        self, name: str, *, queue: str | None = None, every: float | None = None
     ) -> Callable[[Callable[..., Any]], Any]:
         """Declare a Celery task. every: seconds between runs by beat, for tasks that read the truth themselves."""
 
         def declare(function: Callable[..., Any]) -> Any:
             if every is not None:
                 # An expired tick is worthless: the next one does the same.
-                options = {**self._delivery(queue), "expires": max(every, 1.0)}
+                options = {**self._delivery(queue or UPKEEP_QUEUE), "expires": max(every, 1.0)}
                 self.app.conf.beat_schedule[name] = {"task": name, "schedule": every, "options": options}
             return self.app.task(name=name, bind=True)(_measured(name, function))
 

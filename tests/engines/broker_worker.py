@@ -30,6 +30,18 @@ def hold() -> None:
         Event().wait()
 
 
+@task("engines.backlog")
+def backlog() -> None:
+    note("backlog")
+
+
+@task("engines.upkeep", every=2)
+def upkeep() -> None:
+    """Notes how much of the backlog had been done."""
+    done = len((FOLDER / "backlog").read_text().splitlines()) if (FOLDER / "backlog").exists() else 0
+    (FOLDER / "upkeep").write_text(f"{done}\n")
+
+
 @task("engines.tick", every=2)
 def tick() -> None:
     note("tick")

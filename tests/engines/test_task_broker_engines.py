@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -18,6 +19,9 @@ from infra.bus.tasks import PLACE_QUEUE, QUEUES, Broker
 from infra.settings import Settings
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:\s*The 'queue' task attribute:DeprecationWarning")
+
+
+BACKLOG = 200
 
 
 class History:
@@ -35,16 +39,25 @@ class History:
             until(lambda: self.runs("hold") == 1, "the task is under way")
             os.killpg(first.pid, signal.SIGKILL)
         self.broker.task("engines.tick", every=2)(lambda: None)
-        options = self.broker.app.conf.beat_schedule["engines.tick"]["options"]
+        options = self._delivery("engines.tick")
         assert options["expires"] == 2
         self.broker.app.send_task("engines.tick", **{**options, "expires": -1})
+        for _ in range(BACKLOG):
+            self.broker.send("engines.backlog")
+        self.broker.task("engines.upkeep", every=2)(lambda: None)
+        self.broker.app.send_task("engines.upkeep", **{**self._delivery("engines.upkeep"), "expires": 60})
         self.neighbour.send("engines.note", "neighbour")
         with bound_contextvars(trace="req_after"):
             self.broker.send("engines.note", "after")
         with self._worker() as second:
-            until(lambda: self.runs("hold") == 2 and self.runs("after") == 1, "both were run")
+            done = {"hold": 2, "backlog": BACKLOG, "upkeep": 1, "after": 1}
+            until(lambda: all(self.runs(name) >= times for name, times in done.items()), "all were run")
             second.terminate()
             self.status = second.wait(30)
+
+    def _delivery(self, tick: str) -> dict[str, Any]:
+        """How beat sends it."""
+        return dict(self.broker.app.conf.beat_schedule[tick]["options"])
 
     def runs(self, name: str) -> int:
         """How often a task has run."""
@@ -105,6 +118,10 @@ def test_a_task_knows_the_request_it_is_run_for(history: History) -> None:
 
 def test_a_tick_that_has_expired_is_not_run(history: History) -> None:
     assert history.runs("tick") == 0
+
+
+def test_a_tick_is_not_behind_a_backlog(history: History) -> None:
+    assert int(history.traces("upkeep")[0]) < BACKLOG // 10
 
 
 def test_a_neighbours_task_is_not_run(history: History) -> None:

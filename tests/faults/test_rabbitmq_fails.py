@@ -14,7 +14,7 @@ from soak_size import size
 
 pytestmark = pytest.mark.timeout(3600)
 PREFIX = "faults"
-QUEUES = tuple(f"{PREFIX}.{name}" for name in ("default", "scheduler.place", "usage.billing"))
+QUEUES = tuple(f"{PREFIX}.{name}" for name in ("default", "upkeep", "scheduler.place", "usage.billing"))
 PLACED_SECONDS = 30.0
 ROUNDS, PURGES = size(2, 40), 5
 
