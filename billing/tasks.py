@@ -13,6 +13,7 @@ from infra.telemetry import INVARIANTS_BROKEN
 from market.failpoints import failpoint
 
 log = structlog.get_logger(__name__)
+PASSES_MAX = 20
 
 
 @task("billing.fund_windows", every=5)
@@ -36,9 +37,13 @@ def capture_windows() -> None:
 @task("billing.credit_faults", every=5)
 def credit_faults() -> None:
     """Give back what was lost by a provider's or the platform's fault."""
-    base = ground()
-    with base.database.transaction() as session:
-        faults.credit_due(session, base.clock.now())
+    base, after = ground(), ""
+    for _ in range(PASSES_MAX):
+        with base.database.transaction() as session:
+            page = faults.credit_due(session, base.clock.now(), after=after)
+        if page.last is None:
+            break
+        after = page.last
 
 
 @task("billing.watch_money", every=15)

@@ -4,6 +4,7 @@ Time that was not delivered is not billed. Beyond that, an end that its provider
 since the last window began: what was charged for that window is given back, by whoever caused it.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
@@ -51,16 +52,27 @@ def owes_minimum(fault: Fault, reason: Reason) -> bool:
     return fault is Fault.CUSTOMER and reason is not Reason.STOPPED_SPOT_RECLAIMED
 
 
-def credit_due(session: Session, now: datetime) -> int:
-    """Give back what is due for leases that are settled, each once; returns how many credits were made."""
+@dataclass(frozen=True, slots=True)
+class Page:
+    """made: how many credits; last: the lease to go on after, None at the end."""
+
+    made: int
+    last: str | None
+
+
+def credit_due(session: Session, now: datetime, *, after: str = "") -> Page:
+    """Give back what is due for the next leases that are settled, each once. One that waits for the reserve is passed
+    over, so that those behind it are not kept waiting."""
     leases = session.scalars(
         select(MeteredLeaseRow)
         .where(MeteredLeaseRow.credit_due.is_not(None), MeteredLeaseRow.settled_at.is_not(None))
+        .where(MeteredLeaseRow.lease_id > after)
         .order_by(MeteredLeaseRow.lease_id)
         .limit(LEASES_MAX)
         .with_for_update(skip_locked=True, key_share=True)
     ).all()
-    return sum(_credit(session, lease, now) for lease in leases)
+    made = sum(_credit(session, lease, now) for lease in leases)
+    return Page(made, leases[-1].lease_id if len(leases) == LEASES_MAX else None)
 
 
 def _credit(session: Session, lease: MeteredLeaseRow, now: datetime) -> bool:

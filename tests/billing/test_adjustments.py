@@ -263,11 +263,11 @@ def test_what_its_last_window_cost_follows_from_whose_fault_an_end_was(
     books.capture()
     books.report(stream.read(1_000_000, final=True))
     books.capture()
-    assert faults.credit_due(books.session, books.now) == 0, "it still runs"
+    assert faults.credit_due(books.session, books.now).made == 0, "it still runs"
     ended(books, placed, reason)
     ended(books, placed, reason)
     for made in (int(credited > 0), 0, 0):
-        assert faults.credit_due(books.session, books.now) == made
+        assert faults.credit_due(books.session, books.now).made == made
     cost = bills.costs(books.session, [terms.job_id])[terms.job_id]
     assert (cost.total_microusd, cost.credited_microusd) == (1_000_000, credited)
     assert [item.cause for item in adjustments.of_jobs(books.session, [terms.job_id])] == [cause] * (credited > 0)
@@ -280,7 +280,7 @@ def test_a_lost_attempt_that_was_never_billed_gives_nothing_back(books: Books) -
     ended(books, placed, Reason.FAILED_PROVIDER_LOST)
     books.wait(61)
     books.capture()
-    assert faults.credit_due(books.session, books.now) == 0
+    assert faults.credit_due(books.session, books.now).made == 0
     assert books.money() == (1_000_000, 0)
     books.check()
 
@@ -298,9 +298,29 @@ def test_a_credit_that_the_reserve_does_not_cover_waits_for_it(books: Books) -> 
     books.wait(60)
     books.report(stream.read(60_000, final=True))
     ended(books, placed, Reason.STOPPED_LEASE_EXPIRED)
-    assert faults.credit_due(books.session, books.now) == 0
+    assert faults.credit_due(books.session, books.now).made == 0
     for _ in range(2):
         billed(books, 899_000)
-    assert faults.credit_due(books.session, books.now) == 1
+    assert faults.credit_due(books.session, books.now).made == 1
     assert books.money(ORGANIZATION) == (5_000_000 - 2 * 899_000, 0)
+    books.check()
+
+
+def test_a_credit_that_waits_for_the_reserve_keeps_nobody_waiting(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faults, "LEASES_MAX", 1)
+    books.deposit(5_000_000)
+    leases = []
+    for reason in (Reason.STOPPED_LEASE_EXPIRED, Reason.FAILED_PROVIDER_LOST):
+        _, placed, stream = books.run()
+        books.wait(60)
+        books.report(stream.read(60_000, final=True))
+        ended(books, placed, reason)
+        leases.append(placed.lease_id)
+    assert leases == sorted(leases)
+    waits = faults.credit_due(books.session, books.now)
+    assert waits == faults.Page(0, leases[0])
+    assert faults.credit_due(books.session, books.now, after=leases[0]) == faults.Page(1, leases[1])
+    assert faults.credit_due(books.session, books.now, after=leases[1]) == faults.Page(0, None)
     books.check()
