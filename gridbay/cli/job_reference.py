@@ -19,12 +19,10 @@ that is not known is refused, with what was probably meant. The SDK and REST tak
 EXAMPLE = """\
 ```yaml
 name: train
-run: |
-  pip install -r requirements.txt
-  python train.py --epochs $EPOCHS
+run: python train.py --epochs $EPOCHS
 workdir: .
 env: {EPOCHS: 5}
-secrets: [HF_TOKEN]
+secrets: [LICENSE_KEY]
 resources: {gpu: "24GB..48GB", cpu: 4, memory: 16GB, disk: 50GB}
 budget: {max_price: 0.45, max_total: 10, price_tolerance: 5%}
 where: {regions: [eu-west], verified_only: true}
@@ -33,6 +31,17 @@ max_duration: 6h
 retry: {"on": [provider_lost, failure], max_attempts: 5}
 outputs: [model.safetensors, "*.png"]
 ```
+"""
+
+SURROUNDINGS = """
+## What the command finds
+
+- Its folder at `/work`, which is also `HOME`; `/usr` read-only, a `/tmp` of its own, and the leased GPUs.
+- No network: what it needs goes along in the folder (512 MiB packed at most; `.gridbayignore` leaves out). On a market
+  of your own without bubblewrap it is a plain process, and not so confined.
+- `python` of the environment that the node keeps for jobs; on `gridbay up` it has scikit-learn and matplotlib, no pip.
+- `GRIDBAY_JOB_ID`, `GRIDBAY_ATTEMPT`, `CUDA_VISIBLE_DEVICES`, `GPUS_PER_NODE`, besides `env` and `secrets`.
+- A further attempt starts from the folder as it was sent. Of what it leaves, `outputs` are kept, and its log.
 """
 
 
@@ -49,7 +58,7 @@ def _lines() -> Iterator[str]:
     yield "| field | default | what it is |\n| --- | --- | --- |"
     yield from _rows(JobSpec, "")
     yield "\nKnown and refused until they work: " + ", ".join(sorted(_reserved())) + "."
-    yield ""
+    yield SURROUNDINGS
 
 
 def _rows(model: type[BaseModel], place: str) -> Iterator[str]:

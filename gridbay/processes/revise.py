@@ -3,6 +3,7 @@
 import sys
 
 from alembic import command
+from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
@@ -24,8 +25,13 @@ def main() -> None:
         connection.execute(text("CREATE EXTENSION IF NOT EXISTS btree_gist"))
         migrations.upgrade(connection)
         configuration = migrations.configuration(connection)
-        written = len(list(ScriptDirectory.from_config(configuration).walk_revisions()))
-        command.revision(configuration, message=sys.argv[1], autogenerate=True, rev_id=f"{written + 1:04}")
+        command.revision(configuration, message=sys.argv[1], autogenerate=True, rev_id=next_number(configuration))
+
+
+def next_number(configuration: Config) -> str:
+    """One above the newest migration's; a number may be missing below it."""
+    newest = max(int(script.revision) for script in ScriptDirectory.from_config(configuration).walk_revisions())
+    return f"{newest + 1:04}"
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ class Member:
         if missing:
             raise Forbidden(
                 f"this token lacks the scope {missing[0]}",
-                remedy="use a token of a wider role; an owner makes one with `gridbay tokens create`",
+                remedy="use a token of a wider role; an owner makes one: `POST /v1/tokens`",
             )
 
 

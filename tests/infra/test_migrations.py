@@ -1,11 +1,14 @@
 """Migrations: they lead to exactly the schema that the models describe, rules of the ledger included."""
 
+from pathlib import Path
+
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.engine import make_url
 
 from gridbay.processes.contexts import TABLES
+from gridbay.processes.revise import next_number
 from infra import migrations
 from infra.database import Base
 
@@ -54,3 +57,12 @@ def test_the_newest_migration_is_the_models_schema(postgres_url: str) -> None:
     server.dispose()
     assert found["migrated"] == found["created"]
     assert len(found["created"]) > 100
+
+
+def test_a_new_migration_takes_a_number_that_none_has(postgres_url: str) -> None:
+    engine = create_engine(postgres_url)
+    with engine.connect() as connection:
+        configuration = migrations.configuration(connection)
+    engine.dispose()
+    taken = {path.name[:4] for path in (Path(migrations.__file__).parent / "versions").glob("[0-9]*.py")}
+    assert next_number(configuration) == f"{int(max(taken)) + 1:04}"
