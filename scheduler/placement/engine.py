@@ -1,6 +1,6 @@
 """The choice: each request in turn gets the cheapest offer, of those the one that strands least; why others do not."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from scheduler.placement import gangs
@@ -16,6 +16,8 @@ from scheduler.placement.requests import Request, shape_of
 from scheduler.placement.shapes import Packing
 from scheduler.placement.sieve import only_for_now, sieve
 from scheduler.placement.snapshot import Changes, Snapshot
+
+AHEAD = 500
 
 
 class Engine:
@@ -36,10 +38,16 @@ class Engine:
         self._held: Holds | None = None
 
     def choose(
-        self, snapshot: Snapshot, requests: Sequence[Request] | Turns, seed: str, recent: Sequence[Request] = ()
+        self,
+        snapshot: Snapshot,
+        requests: Sequence[Request] | Turns,
+        seed: str,
+        recent: Sequence[Request] = (),
+        ahead: Callable[[Sequence[Decision]], None] | None = None,
     ) -> Choice:
         """Place requests in their order, or in their turns. recent: what was asked for lately, by which is judged what
-        a placement strands; without it no offer strands more than another."""
+        a placement strands; without it no offer strands more than another. ahead: is told of decisions AHEAD by AHEAD
+        as they are made, for good; never of the last ones."""
         self._see(snapshot)
         if not recent:
             self._packing = None
@@ -51,6 +59,7 @@ class Engine:
         # What is free only shrinks within a round: a shape that found nothing finds nothing later in it.
         hopeless: dict[object, tuple[Mapping[str, int], bool]] = {}
         turns = requests if isinstance(requests, Turns) else None
+        told = 0
         holds = self._held = self._holds(turns)
         for request in requests:
             shape = shape_of(request)
@@ -59,6 +68,9 @@ class Engine:
             if why is None:
                 placed = self._place(request, shape, seed)
                 if placed:
+                    if ahead is not None and len(decisions) - told >= AHEAD:
+                        ahead(decisions[told:])
+                        told = len(decisions)
                     decisions.extend(placed)
                     if turns is not None:
                         turns.tell(request, placed=True)

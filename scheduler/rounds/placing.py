@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import structlog
 from sqlalchemy import select
@@ -13,16 +13,13 @@ from sqlalchemy.orm import Session
 
 from infra.bulk import write_changes
 from infra.database import Database
-from infra.outbox import publish, wake
+from infra.outbox import wake
 from infra.statements import Statement
 from infra.telemetry import JOBS_LOOKED_AT, JOBS_PLACED, ROUND_SECONDS
 from market.clock import Clock
 from market.failpoints import failpoint
-from market.ids import new_id
-from market.messages import AttemptPlaced
-from market.resources import Unit
 from market.states import Reason
-from scheduler.placement.decisions import Decision, Unplaced
+from scheduler.placement.decisions import Unplaced
 from scheduler.placement.engine import Engine
 from scheduler.placement.reclaiming import Reclaim
 from scheduler.placement.record.round import Came, Told
@@ -30,13 +27,12 @@ from scheduler.placement.requests import Request
 from scheduler.placement.sieve import in_words
 from scheduler.rounds import discounts, queueing, records, snapshots
 from scheduler.rounds.asking import COLUMNS, request_of_row
-from scheduler.rounds.queued import Queued, Words, request_of, wake_followers
+from scheduler.rounds.queued import Words, request_of
 from scheduler.rounds.queueing import Walk
-from scheduler.tables import Job, NodeState
+from scheduler.rounds.settling import Settling
+from scheduler.tables import Job
 from scheduler.waking import PLACE
-from scheduler.work import grants, leases, spot
-from scheduler.work.grants import Grant, Standing
-from scheduler.work.locked import Work
+from scheduler.work import leases, spot
 
 log = structlog.get_logger(__name__)
 ROUND_LOCK = 0x67726964_706C6163
@@ -120,7 +116,8 @@ def place(session: Session, clock: Clock, walk: Walk, *, seed: str) -> Round:
     recent = _recent.of(session, now)
     competition = queueing.competition(session, queued, requests, snapshot, now)
     turns = competition.turns() if competition else None
-    choice = _engine.choose(snapshot, turns or requests, seed, recent)
+    with Settling(session, jobs, now) as settling:
+        choice = _engine.choose(snapshot, turns or requests, seed, recent, settling.ahead)
     if turns:
         queueing.note(session, words, turns, now)
     works = spot.live(session, now) if any(one.waits for one in choice.unplaced) else []
@@ -129,99 +126,30 @@ def place(session: Session, clock: Clock, walk: Walk, *, seed: str) -> Round:
     records.write(session, _engine, snapshot, told, Came(choice, reclaims), now)
     failpoint("scheduler.round.decided")
     _explain(words, choice.unplaced, len(snapshot.offers))
-    placed = _apply(session, jobs, words, choice.decisions, reclaims, now)
-    words.write(session)
-    return Round(len(queued), placed)
-
-
-def _apply(
-    session: Session,
-    jobs: dict[str, Queued],
-    words: Words,
-    decisions: Sequence[Decision],
-    reclaims: Sequence[Reclaim],
-    now: datetime,
-) -> int:
-    """Turn decisions into attempts and leases, and have spot work make room. Decisions on a node that has changed
-    since it was loaded are dropped: the change wakes another round."""
-    if not decisions and not reclaims:
-        return 0
-    # It rests on nothing that this round has written: that goes with the rest.
-    with session.no_autoflush:
-        works = spot.lock(session, reclaims) if reclaims else {}
-        on = {decision.node.node_id for decision in decisions} | {work.attempt.node_id for work in works.values()}
-        nodes = grants.lock_nodes(session, on)
-        if works:
-            _make_room(session, words, reclaims, works, now)
-    sound = [decision for decision in decisions if _still_true(decision, nodes.get(decision.node.node_id))]
-    given = [(jobs[decision.request.job_id], decision, _grant(decision)) for decision in sound]
-    grants.write_grants(session, [grant for _, _, grant in given], now)
-    spot.begin(session, [_spot_attempt(decision, grant) for _, decision, grant in given if decision.request.spot])
+    if reclaims:
+        _make_room(session, words, settling, reclaims, now)
+    settling.take(choice.decisions[settling.settled :])
     failpoint("scheduler.round.granted")
-    publish(session, *[_message(job, decision, grant, now) for job, decision, grant in given])
-    wake_followers(session, [job for job, _, _ in given])
-    if len(sound) < len(decisions):
-        log.info("placements_dropped", count=len(decisions) - len(sound))
-    return len(sound)
+    words.write(session)
+    return Round(len(queued), settling.placed)
 
 
-def _make_room(
-    session: Session, words: Words, reclaims: Sequence[Reclaim], works: dict[str, Work], now: datetime
-) -> None:
-    """Tell spot work on locked nodes to stop, and those that it makes room for that it does."""
-    done = spot.interrupt(session, reclaims, works, now)
-    nodes = leases.lock_nodes(session, {one.work.node_id for one in done})
-    leases.desired_changed(session, nodes.values())
-    write_changes(session)
+def _make_room(session: Session, words: Words, settling: Settling, reclaims: Sequence[Reclaim], now: datetime) -> None:
+    """Tell spot work to stop, and those that it makes room for that it does."""
+    with session.no_autoflush:
+        works = spot.lock(session, reclaims)
+        locked = settling.lock({work.attempt.node_id for work in works.values()})
+        here = {attempt_id: work for attempt_id, work in works.items() if work.attempt.node_id in locked}
+        if len(here) < len(works):
+            wake(session, PLACE)
+        done = spot.interrupt(session, reclaims, here, now)
+        nodes = leases.lock_nodes(session, {one.work.node_id for one in done})
+        leases.desired_changed(session, nodes.values())
+        write_changes(session)
     for job_id, pieces in Counter(one.request.job_id for one in done).items():
         words.say(job_id, f"{pieces} spot {'job makes' if pieces == 1 else 'jobs make'} room for it")
     if done:
         log.info("spot_reclaimed", attempts=len(done))
-
-
-def _still_true(decision: Decision, node: Standing | None) -> bool:
-    return node is not None and node.revision == decision.node.revision and node.state == NodeState.ONLINE
-
-
-def _grant(decision: Decision) -> Grant:
-    return Grant(
-        attempt_id=new_id("att"),
-        lease_id=new_id("lease"),
-        job_id=decision.request.job_id,
-        node_id=decision.node.node_id,
-        gpu_ids=decision.gpus,
-        price_microusd_per_unit_hour=decision.price_microusd_per_unit_hour,
-    )
-
-
-def _spot_attempt(decision: Decision, grant: Grant) -> dict[str, object]:
-    return {
-        "attempt_id": grant.attempt_id,
-        "job_id": grant.job_id,
-        "bid_microusd_per_unit_hour": decision.request.bid,
-        "asked_microusd_per_unit_hour": decision.offer.price_microusd_per_unit_hour,
-    }
-
-
-def _message(job: Queued, decision: Decision, grant: Grant, now: datetime) -> AttemptPlaced:
-    node = decision.node
-    return AttemptPlaced(
-        trace=job.trace,
-        job_id=job.id,
-        organization_id=job.organization_id,
-        attempt_id=grant.attempt_id,
-        attempt_number=job.attempts_placed + 1,
-        lease_id=grant.lease_id,
-        node_id=node.node_id,
-        provider_id=node.provider_id,
-        unit=Unit(job.unit),
-        quantity_milli=job.quantity_milli,
-        price_microusd_per_unit_hour=grant.price_microusd_per_unit_hour,
-        discount_basis_points=decision.request.discount_basis_points,
-        simulated=node.simulated,
-        granted_at=now,
-        held_until=now + timedelta(seconds=job.funded_seconds),
-    )
 
 
 def _explain(words: Words, unplaced: Sequence[Unplaced], offer_count: int) -> None:

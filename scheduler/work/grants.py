@@ -39,9 +39,8 @@ class Standing(Protocol):
     state: str
 
 
-_LOCK = Statement(
-    "SELECT id, revision, state FROM nodes WHERE id = ANY(cast(:nodes AS text[])) ORDER BY id FOR NO KEY UPDATE"
-)
+_LOCK = "SELECT id, revision, state FROM nodes WHERE id = ANY(cast(:nodes AS text[])) ORDER BY id FOR NO KEY UPDATE"
+_WAIT, _SKIP = Statement(_LOCK), Statement(f"{_LOCK} SKIP LOCKED")
 _TABLES = frozenset(table.__tablename__ for table in (Attempt, Job, Lease, LeaseGpu, Node))
 _GRANT = f"""
     given{{n}} AS MATERIALIZED (
@@ -86,9 +85,10 @@ _GRANT = f"""
 """  # noqa: S608 - made of constants
 
 
-def lock_nodes(session: Session, node_ids: Collection[str]) -> dict[str, Standing]:
-    """What grants rest on of these nodes, as they are now, locked in the order of their ids."""
-    found: list[Any] = _LOCK.rows(session, {"nodes": sorted(node_ids)})
+def lock_nodes(session: Session, node_ids: Collection[str], *, wait: bool = True) -> dict[str, Standing]:
+    """What grants rest on of these nodes, as they are now, locked in the order of their ids. Without waiting, those
+    that somebody else has locked are left out."""
+    found: list[Any] = (_WAIT if wait else _SKIP).rows(session, {"nodes": sorted(node_ids)})
     return {node.id: node for node in found}
 
 
