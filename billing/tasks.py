@@ -4,7 +4,7 @@ import structlog
 
 from billing.charging import alerts, capture, faults, renewals
 from billing.ledger import audit
-from billing.settling import epochs
+from billing.settling import allowance_watch, epochs
 from billing.settling.settlement import Settler
 from billing.treasury import custody, deposit_watch, sweep
 from infra.bus.tasks import task
@@ -64,7 +64,7 @@ def close_epoch() -> None:
 
 @task("billing.settle", every=2)
 def settle() -> None:
-    """Carry anchors and payouts to the chain."""
+    """Carry anchors, payouts and pulls to the chain."""
     if custody.has_treasury():
         base = ground()
         Settler(base.database, custody.chain(), custody.custody(), base.clock).run()
@@ -75,6 +75,14 @@ def watch_deposits() -> None:
     """Look on the chain for the deposits that were announced."""
     base = ground()
     deposit_watch.watch(base.database, custody.chain(), base.clock)
+
+
+@task("billing.watch_allowances", every=2)
+def watch_allowances() -> None:
+    """Look at offered approvals, and at what may be pulled from the accounts of those who are short."""
+    if custody.has_treasury():
+        base = ground()
+        allowance_watch.watch(base.database, custody.chain(), custody.custody(), base.clock)
 
 
 @task("billing.sweep_treasury", every=10)

@@ -1,4 +1,4 @@
-"""What a customer asks about money and is answered: balance, deposits, withdrawals, budgets, and what was told."""
+"""What a customer asks about money and is answered: balance, deposits, withdrawals, allowances, budgets, and events."""
 
 from datetime import datetime
 from typing import Literal
@@ -77,6 +77,63 @@ class WithdrawalList(View):
     """The newest 1,000, newest first."""
 
     items: list[WithdrawalView]
+
+
+class AllowanceRequest(BaseModel):
+    """keep: what is kept available by pulls; daily_max: the most that is pulled in 24 hours, None: the market's own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keep_microusd: int = Field(ge=0, le=10**15)
+    daily_max_microusd: int | None = Field(default=None, gt=0, le=10**15)
+
+
+class ApprovalRequest(BaseModel):
+    """signature: of the transaction that approves the delegate and carries the allowance's memo."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    signature: str = Field(max_length=90)
+
+
+class AllowanceView(View):
+    """state: `waiting` for an approval of `delegate` that carries `memo`, or `active`; detail: what is in the way.
+
+    delegated and balance: of the token account on the chain at read_at; pullable: the lesser of the two.
+    """
+
+    allowance_id: str
+    state: str
+    delegate: str
+    mint: str
+    memo: str
+    keep: Money
+    daily_max: Money
+    token_account: str | None = None
+    owner: str | None = None
+    delegated: Money
+    balance: Money
+    pullable: Money
+    read_at: datetime | None = None
+    detail: str = ""
+
+
+class PullView(View):
+    """state: `open` (on its way), `confirmed` (available since) or `returned` (nothing was taken; detail says why)."""
+
+    pull_id: str
+    state: str
+    amount: Money
+    token_account: str
+    created_at: datetime
+    detail: str = ""
+    signature: str | None = None
+
+
+class PullList(View):
+    """The newest 1,000, newest first."""
+
+    items: list[PullView]
 
 
 class BudgetRequest(BaseModel):

@@ -25,6 +25,8 @@ Prefix = Literal[
     "batch",
     "dep",
     "wdr",
+    "alw",
+    "pull",
     "req",
     "prf",
     "rnd",

@@ -64,7 +64,7 @@ def _statuses(path: str, method: str, operation: dict[str, Any]) -> set[str]:
     found = {"500", "503"}
     if operation.get("security"):
         found |= {"401", "403"}
-    if "{" in path or path == "/v1/me":
+    if "{" in path or path in ("/v1/me", "/v1/allowance"):
         found |= {"404"}
     if operation.get("parameters") or operation.get("requestBody"):
         found |= {"422"}

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 from pydantic import BaseModel, Field, TypeAdapter
 from solders.instruction import CompiledInstruction
 from solders.token import ID as TOKEN_PROGRAM
-from solders.token.state import TokenAccount
+from solders.token.state import TokenAccount, TokenAccountState
 from solders.transaction import VersionedTransaction
 
 from billing.chains.lookup_tables import TABLE_PROGRAM, read_table
@@ -21,6 +21,7 @@ from billing.chains.port import (
     ChainInstruction,
     ChainTransaction,
     Failure,
+    Holding,
     SignatureState,
     SignatureStatus,
     TokenChange,
@@ -85,6 +86,20 @@ class AccountAnswer(BaseModel):
         if not self.is_token_account():
             return 0
         return TokenAccount.from_bytes(base64.b64decode(self.data[0], validate=True)).amount
+
+    def holding(self) -> Holding:
+        """Raises ValueError if it is a token account and cannot be read."""
+        if not self.is_token_account():
+            return Holding()
+        token = TokenAccount.from_bytes(base64.b64decode(self.data[0], validate=True))
+        return Holding(
+            owner=str(token.owner),
+            mint=str(token.mint),
+            balance_microusd=token.amount,
+            delegate=str(token.delegate) if token.delegate is not None else None,
+            delegated_microusd=token.delegated_amount,
+            frozen=token.state == TokenAccountState.Frozen,
+        )
 
     def is_token_account(self) -> bool:
         return self.owner == str(TOKEN_PROGRAM)
@@ -152,6 +167,7 @@ class TransactionAnswer(BaseModel):
             instructions=instructions,
             transfers=tuple(t for n, i in enumerate(instructions) if (t := _transfer(n, i)) is not None),
             token_changes=token_changes,
+            signers=_signers(signed),
         )
 
 
@@ -192,6 +208,11 @@ def _moment(unix_time: int | None) -> datetime | None:
 def _instruction(compiled: CompiledInstruction, keys: Sequence[str]) -> ChainInstruction:
     accounts = tuple(keys[index] for index in compiled.accounts)
     return ChainInstruction(keys[compiled.program_id_index], accounts, compiled.data)
+
+
+def _signers(transaction: VersionedTransaction) -> frozenset[str]:
+    verified = transaction.verify_with_results()
+    return frozenset(str(key) for key, right in zip(transaction.message.account_keys, verified, strict=False) if right)
 
 
 def _transfer(index: int, instruction: ChainInstruction) -> TokenTransfer | None:

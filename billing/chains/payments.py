@@ -1,4 +1,4 @@
-"""The transactions that pay out: batches of payments, alone or by a lookup table, and the table's own growth. Pure."""
+"""The transactions that settle: batches of payments, alone or by a lookup table, the table's growth, pulls. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from billing.chains.transactions import (
     TransactionTooLarge,
     create_token_account_instruction,
     memo_instruction,
+    move_instruction,
     sign,
     transfer_instruction,
 )
@@ -95,6 +96,30 @@ def payout_batch(
     instructions += prioritized(payout_units(payments, memo), unit_price_microlamports)
     tables = [table.account()] if table is not None else None
     return sign(instructions, payer=treasury, blockhash=blockhash, tables=tables)
+
+
+@dataclass(frozen=True)
+class Pull:
+    """So much out of a customer's token account, which the treasury is the delegate of, into the treasury's."""
+
+    source: str
+    amount_microusd: int
+
+
+def pull_units(memo: str) -> int:
+    """The compute units of a pull."""
+    return _TRANSFER_UNITS + memo_units(memo)
+
+
+def pull_in(
+    *, treasury: Keypair, mint: str, pull: Pull, memo: str, blockhash: str, unit_price_microlamports: int = 0
+) -> SignedTransaction:
+    """One pull, alone: its customer can make it fail at any moment, and must spoil nobody else's."""
+    authority, source, token = treasury.pubkey(), Pubkey.from_string(pull.source), Pubkey.from_string(mint)
+    instructions = [move_instruction(authority, source, token, str(authority), pull.amount_microusd)]
+    instructions.append(memo_instruction(memo))
+    instructions += prioritized(pull_units(memo), unit_price_microlamports)
+    return sign(instructions, payer=treasury, blockhash=blockhash)
 
 
 def payment_of(payments: Sequence[Payment], instruction: int | None) -> int | None:

@@ -17,7 +17,7 @@ ADDRESS_PAGE_MAX = 1000
 
 
 TOKEN_ACCOUNTS_MAX = 100
-"""How many owners one call of `missing_token_accounts` takes."""
+"""How many owners one call of `missing_token_accounts` takes, and how many accounts one of `holdings`."""
 
 
 class ChainError(Exception):
@@ -121,8 +121,24 @@ class TokenChange:
 
 
 @dataclass(frozen=True)
+class Holding:
+    """A token account. owner: empty where there is no token account; delegate: who else may take tokens out of it, up
+    to delegated_microusd in all."""
+
+    owner: str = ""
+    mint: str = ""
+    balance_microusd: int = 0
+    delegate: str | None = None
+    delegated_microusd: int = 0
+    frozen: bool = False
+
+
+@dataclass(frozen=True)
 class ChainTransaction:
-    """A transaction. One with a `failure` moved no token, whatever its instructions ask for."""
+    """A transaction. One with a `failure` moved no token, whatever its instructions ask for.
+
+    signers: whose signatures are on it and are right, which is checked here and is no RPC's word.
+    """
 
     signature: str
     slot: int
@@ -134,6 +150,7 @@ class ChainTransaction:
     instructions: tuple[ChainInstruction, ...]
     transfers: tuple[TokenTransfer, ...]
     token_changes: tuple[TokenChange, ...]
+    signers: frozenset[str] = frozenset()
 
     def account_delta(self, account: str) -> int:
         """By how much the balance of this token account rose (or fell)."""
@@ -221,6 +238,10 @@ class Chain(Protocol):
 
     def missing_token_accounts(self, owners: Sequence[str], mint: str) -> frozenset[str]:
         """Which of these owners have no associated token account, by every RPC that answers and two at least."""
+        ...
+
+    def holdings(self, token_accounts: Sequence[str]) -> list[Holding | None]:
+        """What is finalized of each, in the order asked, as two RPCs at least show it; None while they do not."""
         ...
 
     def table_entries(self, address: str) -> tuple[str, ...] | None:

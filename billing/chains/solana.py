@@ -20,6 +20,7 @@ from billing.chains.port import (
     Blockhash,
     ChainTransaction,
     Failure,
+    Holding,
     SignatureState,
     SignatureStatus,
     Simulation,
@@ -175,6 +176,22 @@ class SolanaChain:
             return frozenset(owner for owner, account in pairs if account is None or not account.is_token_account())
 
         return frozenset.intersection(*asyncio.run(self._faces.witnesses(missing_at)))
+
+    def holdings(self, token_accounts: Sequence[str]) -> list[Holding | None]:
+        if len(token_accounts) > TOKEN_ACCOUNTS_MAX:
+            raise ValueError(f"{len(token_accounts)} accounts in one call: at most {TOKEN_ACCOUNTS_MAX}")
+        if not token_accounts:
+            return []
+        params = [list(token_accounts), {"encoding": "base64"} | _FINALIZED]
+
+        async def holdings_at(url: str) -> list[Holding]:
+            found = (await self._rpc.ask(url, "getMultipleAccounts", params, answers.ACCOUNTS)).value
+            with reading(url, "getMultipleAccounts"):
+                pairs = zip(token_accounts, found, strict=True)
+                return [Holding() if account is None else account.holding() for _, account in pairs]
+
+        said = asyncio.run(self._faces.witnesses(holdings_at))
+        return [each[0] if all(other == each[0] for other in each) else None for each in zip(*said, strict=True)]
 
     def table_entries(self, address: str) -> tuple[str, ...] | None:
         options = {"encoding": "base64"} | _FINALIZED

@@ -31,6 +31,9 @@ ASSOCIATED_TOKEN_PROGRAM: Final = Pubkey.from_string("ATokenGPvbdGVxr1b2hvZbsiqW
 # Token instruction numbers and associated-token instruction numbers, from the programs' sources.
 TRANSFER: Final = 3
 TRANSFER_CHECKED: Final = 12
+APPROVE: Final = 4
+APPROVE_CHECKED: Final = 13
+REVOKE: Final = 5
 _CREATE_IDEMPOTENT: Final = b"\x01"
 
 
@@ -83,6 +86,49 @@ def create_token_account(*, payer: Keypair, owner: str, mint: str, blockhash: st
     return sign([instruction], payer=payer, blockhash=blockhash)
 
 
+def approve(
+    *,
+    owner: Keypair,
+    token_account: str,
+    mint: str,
+    delegate: str,
+    amount_microusd: int,
+    memo: str | None,
+    blockhash: str,
+) -> SignedTransaction:
+    """The owner lets the delegate take up to that much in all; it takes the place of what was approved before.
+
+    Raises ValueError for a wrong amount.
+    """
+    if not 0 < amount_microusd <= AMOUNT_MAX:
+        raise ValueError(f"an approval of {amount_microusd} micro-USDC: it must be 1 to {AMOUNT_MAX}")
+    instruction = Instruction(
+        TOKEN_PROGRAM,
+        bytes([APPROVE_CHECKED]) + amount_microusd.to_bytes(8, "little") + bytes([USDC_DECIMALS]),
+        [
+            AccountMeta(Pubkey.from_string(token_account), is_signer=False, is_writable=True),
+            AccountMeta(Pubkey.from_string(mint), is_signer=False, is_writable=False),
+            AccountMeta(Pubkey.from_string(delegate), is_signer=False, is_writable=False),
+            AccountMeta(owner.pubkey(), is_signer=True, is_writable=False),
+        ],
+    )
+    memos = [memo_instruction(memo)] if memo is not None else []
+    return sign([*memos, instruction], payer=owner, blockhash=blockhash)
+
+
+def revoke(*, owner: Keypair, token_account: str, blockhash: str) -> SignedTransaction:
+    """Nobody but the owner may take anything any more."""
+    instruction = Instruction(
+        TOKEN_PROGRAM,
+        bytes([REVOKE]),
+        [
+            AccountMeta(Pubkey.from_string(token_account), is_signer=False, is_writable=True),
+            AccountMeta(owner.pubkey(), is_signer=True, is_writable=False),
+        ],
+    )
+    return sign([instruction], payer=owner, blockhash=blockhash)
+
+
 def sign(
     instructions: Sequence[Instruction],
     *,
@@ -127,6 +173,13 @@ def transfer_instruction(
     owner: Pubkey, mint: Pubkey, to: str, amount_microusd: int, references: Sequence[Pubkey] = ()
 ) -> Instruction:
     """From the owner's associated token account to that of the wallet `to`. Raises ValueError for a wrong amount."""
+    return move_instruction(owner, get_associated_token_address(owner, mint), mint, to, amount_microusd, references)
+
+
+def move_instruction(
+    authority: Pubkey, source: Pubkey, mint: Pubkey, to: str, amount_microusd: int, references: Sequence[Pubkey] = ()
+) -> Instruction:
+    """As transfer_instruction, from any token account that the authority owns or is the delegate of."""
     if not 0 < amount_microusd <= AMOUNT_MAX:
         raise ValueError(f"a payment of {amount_microusd} micro-USDC to {to}: it must be 1 to {AMOUNT_MAX}")
     destination = get_associated_token_address(Pubkey.from_string(to), mint)
@@ -134,10 +187,10 @@ def transfer_instruction(
         TOKEN_PROGRAM,
         bytes([TRANSFER_CHECKED]) + amount_microusd.to_bytes(8, "little") + bytes([USDC_DECIMALS]),
         [
-            AccountMeta(get_associated_token_address(owner, mint), is_signer=False, is_writable=True),
+            AccountMeta(source, is_signer=False, is_writable=True),
             AccountMeta(mint, is_signer=False, is_writable=False),
             AccountMeta(destination, is_signer=False, is_writable=True),
-            AccountMeta(owner, is_signer=True, is_writable=False),
+            AccountMeta(authority, is_signer=True, is_writable=False),
             *(AccountMeta(key, is_signer=False, is_writable=False) for key in references),
         ],
     )

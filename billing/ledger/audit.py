@@ -179,9 +179,25 @@ _QUERIES = {
         WHERE NOT EXISTS (SELECT 1 FROM epochs e WHERE e.number = l.epoch)
         UNION ALL SELECT 'epochs up to ' || max(number) || ' are ' || count(*) FROM epochs
         HAVING max(number) <> count(*)""",
-    "custody is deposits less payouts": """
-        SELECT 'custody is ' || -coalesce(sum(balance_microusd), 0) || ', deposits less payouts are ' || c.amount
+    "confirmed pulls are in a finalized batch and credited once": """
+        SELECT p.id || ' is ' || p.state || ', which its transaction is not, or posted as ' ||
+          coalesce(t.entries::text, 'nothing')
+        FROM pulls p LEFT JOIN (
+          SELECT t.key, jsonb_object_agg(e.account_id, e.amount_microusd) AS entries
+          FROM transfers t JOIN entries e ON e.transfer_id = t.id WHERE t.key LIKE 'pull:%' GROUP BY t.key
+        ) t ON t.key = 'pull:' || p.id
+        WHERE (p.state = 'confirmed') <> EXISTS (SELECT 1 FROM settlement_signings s
+            WHERE s.batch_id = p.batch_id AND s.outcome = 'finalized')
+          OR coalesce(t.entries, '{}') <> CASE WHEN p.state = 'confirmed' THEN jsonb_build_object(
+            'chain:treasury', -p.amount_microusd, 'org:' || p.organization_id || ':available', p.amount_microusd)
+            ELSE '{}' END
+        UNION ALL SELECT t.key || ' has no pull' FROM transfers t WHERE t.key LIKE 'pull:%'
+          AND NOT EXISTS (SELECT 1 FROM pulls p WHERE 'pull:' || p.id = t.key)""",
+    "custody is deposits and pulls less payouts": """
+        SELECT 'custody is ' || -coalesce(sum(balance_microusd), 0) || ', deposits and pulls less payouts are ' ||
+          c.amount
         FROM (SELECT (SELECT coalesce(sum(amount_microusd), 0) FROM deposit_credits)
+          + (SELECT coalesce(sum(amount_microusd), 0) FROM pulls WHERE state = 'confirmed')
           - (SELECT coalesce(sum(amount_microusd - rent_microusd), 0) FROM payouts WHERE state = 'confirmed')
           AS amount) c
         LEFT JOIN accounts ON kind = 'treasury' GROUP BY c.amount HAVING -coalesce(sum(balance_microusd), 0) <> c.amount

@@ -1,4 +1,4 @@
-"""Settlement batches as rows: what each must pay, which signing of it may still land, and what became of that.
+"""Settlement batches as rows: what each must move, which signing of it may still land, and what became of that.
 
 Every function is one step of a transaction of its own; between two of them the process may die.
 """
@@ -7,21 +7,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import exists, select
+from sqlalchemy import Select, exists, select
 from sqlalchemy.orm import Session
 
 from billing.chains.lookup_tables import Table
-from billing.chains.payments import TABLE_PAYMENTS_MAX, Payment, payments_max
+from billing.chains.payments import TABLE_PAYMENTS_MAX, Payment, Pull, payments_max
 from billing.chains.transactions import SignedTransaction, associated_token_address
 from billing.ledger import posting
-from billing.settling import epochs, lookups, payouts, wallets
+from billing.settling import epochs, lookups, payouts, pulls, wallets
+from billing.tables.allowances import PullRow
 from billing.tables.bills import EpochRow
 from billing.tables.settlement import PayoutRow, SettlementBatchRow, SigningRow
 from market.ids import new_id
 
 NEW_BATCHES_MAX = 5
 OPEN_BATCHES_MAX = 20
+OPEN_PULLS_MAX = 40
+"""Pulls go singly, and must not keep payouts waiting, nor payouts them."""
 DETAIL_MAX_CHARACTERS = 500
+_MEMO_WORDS = {"payouts": "payout", "pull": "pull"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One transaction to be made. payments and payout_ids are in the same order; an anchor has none.
+    """One transaction to be made. payments and payout_ids are in the same order; an anchor has none, nor has a pull.
 
     table: what the payments go through, or what grows by `entries` (None: a table is to be made). table_address: of the
     one that the last signing makes. signings: how many there were.
@@ -51,10 +55,22 @@ class Batch:
     table_address: str | None
     entries: tuple[str, ...]
     signings: int
+    pull: Pull | None = None
 
     @property
     def total_microusd(self) -> int:
         return sum(payment.amount_microusd for payment in self.payments)
+
+    def moves(self, treasury: str, mint: str) -> dict[str, int]:
+        """By how much the token accounts must change that its transaction is made for."""
+        if self.pull is not None:
+            source, amount = self.pull.source, self.pull.amount_microusd
+            return {source: -amount, associated_token_address(treasury, mint): amount}
+        moved: dict[str, int] = {}
+        for payment in self.payments:
+            account = associated_token_address(payment.owner, mint)
+            moved[account] = moved.get(account, 0) + payment.amount_microusd
+        return moved
 
 
 def prepare(session: Session, treasury: str, mint: str, now: datetime) -> None:
@@ -84,26 +100,33 @@ def prepare(session: Session, treasury: str, mint: str, now: datetime) -> None:
         most = payments_max(tabled=table is not None, new_accounts=new_account)
         for start in range(0, len(rows), most):
             _batch_of(session, rows[start : start + most], table, now)
+    for pull in pulls.waiting(session, OPEN_PULLS_MAX):
+        pull.batch_id = _new_batch(session, "pull", None, now)
+    session.flush()
 
 
 def _batch_of(session: Session, rows: Sequence[PayoutRow], table_address: str | None, now: datetime) -> None:
-    batch_id = new_id("batch")
-    memo = f"gridbay/payout/v1 {batch_id}"
-    session.add(SettlementBatchRow(id=batch_id, kind="payouts", memo=memo, table_address=table_address, created_at=now))
-    session.flush()
+    batch_id = _new_batch(session, "payouts", table_address, now)
     for payout in rows:
         payout.batch_id = batch_id
     session.flush()
 
 
+def _new_batch(session: Session, kind: str, table_address: str | None, now: datetime) -> str:
+    batch_id = new_id("batch")
+    memo = f"gridbay/{_MEMO_WORDS[kind]}/v1 {batch_id}"
+    session.add(SettlementBatchRow(id=batch_id, kind=kind, memo=memo, table_address=table_address, created_at=now))
+    session.flush()
+    return batch_id
+
+
 def open_batches(session: Session) -> list[Batch]:
     """What is not done, oldest first."""
-    rows = session.scalars(
-        select(SettlementBatchRow)
-        .where(SettlementBatchRow.done_at.is_(None))
-        .order_by(SettlementBatchRow.id)
-        .limit(OPEN_BATCHES_MAX)
-    ).all()
+    undone = select(SettlementBatchRow).where(SettlementBatchRow.done_at.is_(None)).order_by(SettlementBatchRow.id)
+    rows = [
+        *session.scalars(undone.where(SettlementBatchRow.kind != "pull").limit(OPEN_BATCHES_MAX)),
+        *session.scalars(undone.where(SettlementBatchRow.kind == "pull").limit(OPEN_PULLS_MAX)),
+    ]
     return [_batch(session, row) for row in rows]
 
 
@@ -154,6 +177,17 @@ def hold_payment(session: Session, batch: Batch, index: int, detail: str, now: d
     posting.post(session, [returned])
 
 
+def refuse_pull(session: Session, batch: Batch, detail: str, now: datetime) -> None:
+    """Give up a pull that the chain refuses and that nothing is signed for."""
+    assert batch.live is None
+    row = _lock(session, batch.batch_id)
+    if row.done_at is not None or _batch(session, row) != batch:
+        return
+    pull = session.scalars(_pulled(batch.batch_id)).one()
+    row.done_at = now
+    pulls.give_back(session, pull, detail[:DETAIL_MAX_CHARACTERS], now)
+
+
 def split(session: Session, batch: Batch, now: datetime) -> None:
     """Put half of the payments of a batch that nothing is signed for into another: one of them spoils it."""
     assert batch.live is None
@@ -168,7 +202,7 @@ def split(session: Session, batch: Batch, now: datetime) -> None:
 def finalized(
     session: Session, batch_id: str, signature: str, now: datetime, grown: Sequence[str] | None = None
 ) -> None:
-    """The chain has finalized it without error: its payouts are confirmed. grown: what its table holds now."""
+    """The chain has finalized it without error: what it moved is confirmed. grown: what its table holds now."""
     row = _lock(session, batch_id)
     signing = session.get_one(SigningRow, signature, populate_existing=True)
     if signing.outcome is not None:
@@ -180,6 +214,7 @@ def finalized(
         select(PayoutRow).where(PayoutRow.batch_id == batch_id, PayoutRow.state == "open").order_by(PayoutRow.id)
     ).all()
     transfers = [payouts.confirm(payout, now) for payout in confirmed]
+    transfers += [pulls.confirm(session, pull, now) for pull in session.scalars(_pulled(batch_id)).all()]
     session.flush()
     posting.post(session, transfers)
 
@@ -193,6 +228,10 @@ def gone(session: Session, batch_id: str, signature: str, outcome: str, detail: 
         session.flush()
 
 
+def _pulled(batch_id: str) -> Select[PullRow]:
+    return select(PullRow).where(PullRow.batch_id == batch_id, PullRow.state == "open")
+
+
 def _lock(session: Session, batch_id: str) -> SettlementBatchRow:
     return session.get_one(SettlementBatchRow, batch_id, with_for_update=True, populate_existing=True)
 
@@ -204,6 +243,7 @@ def _batch(session: Session, row: SettlementBatchRow) -> Batch:
     signings = session.scalars(select(SigningRow).where(SigningRow.batch_id == row.id)).all()
     live = next((signing for signing in signings if signing.outcome is None), None)
     table = lookups.table(session, row.table_address) if row.table_address is not None else None
+    pull = session.scalars(_pulled(row.id)).one_or_none() if row.kind == "pull" else None
     return Batch(
         batch_id=row.id,
         kind=row.kind,
@@ -218,4 +258,5 @@ def _batch(session: Session, row: SettlementBatchRow) -> Batch:
         table_address=row.table_address,
         entries=tuple(row.entries or ()),
         signings=len(signings),
+        pull=Pull(pull.token_account, pull.amount_microusd) if pull is not None else None,
     )

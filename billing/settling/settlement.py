@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 
 from billing.chains.payments import payment_of
 from billing.chains.port import Chain, ChainError, Failure, SignatureState
-from billing.settling import batches, newcomers, signing, withdrawals
+from billing.settling import batches, newcomers, pulls, signing, withdrawals
 from billing.settling.batches import Batch, Live
 from billing.treasury.custody import Custody
 from infra.database import Database
@@ -42,6 +42,8 @@ class Settler:
                 return
             with self._database.transaction() as session:
                 withdrawals.open_due(session, self._clock.now(), self._config)
+                pulls.drop_idle(session, self._clock.now())
+                pulls.open_due(session, self._custody, self._clock.now(), self._config)
             failpoint("settlement.opened")
             self._ask_for_accounts()
             with self._database.transaction() as session:
@@ -118,17 +120,15 @@ class Settler:
                 batches.finalized(session, batch.batch_id, live.signature, self._clock.now(), found)
 
     def _is_shown(self, batch: Batch, live: Live) -> bool:
-        """Whether the finalized transaction itself shows the memo and every payment: one answer alone may be a lie."""
+        """Whether the finalized transaction itself shows the memo and every movement: one answer alone may be a lie."""
         transaction = self._chain.read_transaction(live.signature)
         if transaction is None:
             return False
-        owed: dict[str, int] = {}
-        for payment in batch.payments:
-            owed[payment.owner] = owed.get(payment.owner, 0) + payment.amount_microusd
-        paid = {owner: transaction.token_delta(owner, self._custody.mint) for owner in owed}
-        shown = transaction.failure is None and batch.memo in transaction.memos and paid == owed
+        owed = batch.moves(self._custody.address, self._custody.mint)
+        moved = {account: transaction.account_delta(account) for account in owed}
+        shown = transaction.failure is None and batch.memo in transaction.memos and moved == owed
         if not shown:
-            log.error("settlement_differs", batch_id=batch.batch_id, signature=live.signature, owed=owed, paid=paid)
+            log.error("settlement_differs", batch_id=batch.batch_id, signature=live.signature, owed=owed, moved=moved)
         return shown
 
     def _give_up(self, batch: Batch, live: Live, outcome: str, detail: str) -> None:
@@ -166,7 +166,9 @@ class Settler:
         if index is None and len(batch.payments) == 1 and failure.instruction is None:
             index = 0
         passing = failure.instruction is None and failure.reason.startswith(_PASSING)
-        if not batch.payments or passing or held < batch.total_microusd:
+        if batch.pull is not None and not passing:
+            self._refuse_pull(batch, failure)
+        elif not batch.payments or passing or held < batch.total_microusd:
             log.error("settlement_refused", batch_id=batch.batch_id, reason=failure.reason, treasury_microusd=held)
         elif index is not None:
             self._hold(batch, index, failure)
@@ -174,6 +176,13 @@ class Settler:
             log.warning("settlement_split", batch_id=batch.batch_id, reason=failure.reason)
             with self._database.transaction() as session:
                 batches.split(session, batch, self._clock.now())
+
+    def _refuse_pull(self, batch: Batch, failure: Failure) -> None:
+        assert batch.pull is not None
+        detail = f"the chain refuses to pull from {batch.pull.source} ({failure.reason}): revoked, emptied or frozen"
+        log.warning("pull_refused", batch_id=batch.batch_id, detail=detail)
+        with self._database.transaction() as session:
+            batches.refuse_pull(session, batch, detail, self._clock.now())
 
     def _hold(self, batch: Batch, index: int, failure: Failure) -> None:
         wallet = batch.payments[index].owner

@@ -3,7 +3,16 @@
 from dataclasses import dataclass
 
 from billing.chains.lookup_tables import table_address
-from billing.chains.payments import growth_units, memo_units, payout_batch, payout_units, prioritized, table_growth
+from billing.chains.payments import (
+    growth_units,
+    memo_units,
+    payout_batch,
+    payout_units,
+    prioritized,
+    pull_in,
+    pull_units,
+    table_growth,
+)
 from billing.chains.port import Blockhash, Chain
 from billing.chains.transactions import SignedTransaction, memo_anchor
 from billing.settling.batches import Batch
@@ -44,6 +53,16 @@ def sign(batch: Batch, chain: Chain, custody: Custody, config: Settings) -> Sign
         )
         made = table_address(custody.treasury.pubkey(), slot) if batch.table is None else None
         return Signed(growth, blockhash, made)
+    if batch.pull is not None:
+        pulled = pull_in(
+            treasury=custody.treasury,
+            mint=custody.mint,
+            pull=batch.pull,
+            memo=batch.memo,
+            blockhash=blockhash.value,
+            unit_price_microlamports=price,
+        )
+        return Signed(pulled, blockhash)
     paid = payout_batch(
         treasury=custody.treasury,
         mint=custody.mint,
@@ -62,5 +81,7 @@ def _units(batch: Batch) -> int:
             return memo_units(batch.memo)
         case "table":
             return growth_units(batch.memo)
+        case "pull":
+            return pull_units(batch.memo)
         case _:
             return payout_units(batch.payments, batch.memo)

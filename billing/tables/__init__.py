@@ -1,5 +1,27 @@
 """Billing's tables by noun; importing this brings them all, with their triggers, into the metadata."""
 
-from billing.tables import adjustments, bills, budgets, deposits, funding, ledger, metering, settlement, triggers
+from billing.tables import (
+    adjustments,
+    allowances,
+    bills,
+    budgets,
+    deposits,
+    funding,
+    ledger,
+    metering,
+    settlement,
+    triggers,
+)
 
-__all__ = ["adjustments", "bills", "budgets", "deposits", "funding", "ledger", "metering", "settlement", "triggers"]
+__all__ = [
+    "adjustments",
+    "allowances",
+    "bills",
+    "budgets",
+    "deposits",
+    "funding",
+    "ledger",
+    "metering",
+    "settlement",
+    "triggers",
+]

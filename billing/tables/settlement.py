@@ -100,7 +100,7 @@ class WithdrawalRow(Base):
 
 
 class SettlementBatchRow(Base):
-    """One chain transaction to be made exactly once: a batch of payouts, an epoch's anchor, or a lookup table's growth.
+    """One chain transaction to be made exactly once: a batch of payouts, a pull, an anchor, or a lookup table's growth.
 
     memo: unique, so that the transaction can be found from the chain alone. done_at: finalized, or empty of payouts.
     table_address: the table that payouts go through, or that grows by `entries` (a new one is named by its signing).
@@ -110,7 +110,7 @@ class SettlementBatchRow(Base):
     __table_args__ = (
         CheckConstraint(
             "(kind = 'anchor') = (epoch IS NOT NULL) AND (kind = 'table') = (entries IS NOT NULL) "
-            "AND kind IN ('anchor', 'payouts', 'table')",
+            "AND kind IN ('anchor', 'payouts', 'table', 'pull')",
             name="kind",
         ),
         Index(

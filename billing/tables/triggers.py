@@ -293,6 +293,16 @@ STATEMENTS: Sequence[str] = (
         "a withdrawal is sent or cancelled once, and nothing else of it changes",
     ),
     *_frozen("withdrawals_kept", "withdrawals", "true", "a withdrawal is kept", "DELETE"),
+    *_frozen("pulls_ended_once", "pulls", "OLD.state <> 'open'", "a pull that has ended never changes"),
+    *_frozen("pulls_kept", "pulls", "true", "a pull is kept", "DELETE"),
+    *_frozen(
+        "allowances_frozen",
+        "allowances",
+        "OLD.state = 'ended' OR OLD.state = 'active' AND (NEW.state = 'waiting' OR "
+        + _differs("id", "organization_id", "delegate", "mint", "token_account", "owner")
+        + ")",
+        "whose account an allowance is never changes, and an ended one not at all",
+    ),
     *_frozen("payouts_kept", "payouts", "true", "a payout is kept", "DELETE"),
     *_frozen(
         "settlement_signings_decided_once",

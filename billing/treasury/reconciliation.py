@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from billing.chains.port import Chain, SignatureState
 from billing.ledger import accounts, posting
+from billing.tables.allowances import PullRow
 from billing.tables.deposits import DepositCreditRow, TreasuryMovementRow, TreasurySweepRow
 from billing.tables.ledger import AccountRow
 from billing.tables.settlement import PayoutRow, SigningRow
@@ -26,7 +27,10 @@ FLIGHTS_MAX = 100
 
 @dataclass(frozen=True, slots=True)
 class Flight:
-    """A signing that may still land. state: as the chain has it; amount_microusd: what it takes from custody."""
+    """A signing that may still land. state: as the chain has it; amount_microusd: what it takes from custody.
+
+    A pull brings something instead: its amount is below 0.
+    """
 
     signature: str
     batch_id: str
@@ -97,10 +101,13 @@ def load(session: Session, custody: Custody) -> Books:
             func.coalesce(func.sum(amount).filter(amount < 0), 0),
         ).where(TreasuryMovementRow.deposit_id.is_(None))
     ).one()
-    sent = func.coalesce(func.sum(PayoutRow.amount_microusd - PayoutRow.rent_microusd), 0)
+    # A pull is alone in its batch, and payouts are not in it.
+    pulled = func.coalesce(func.max(PullRow.amount_microusd), 0)
+    sent = func.coalesce(func.sum(PayoutRow.amount_microusd - PayoutRow.rent_microusd), 0) - pulled
     flights = session.execute(
         select(SigningRow.signature, SigningRow.batch_id, sent)
         .outerjoin(PayoutRow, (PayoutRow.batch_id == SigningRow.batch_id) & (PayoutRow.state == "open"))
+        .outerjoin(PullRow, (PullRow.batch_id == SigningRow.batch_id) & (PullRow.state == "open"))
         .where(SigningRow.outcome.is_(None))
         .group_by(SigningRow.signature, SigningRow.batch_id)
         .order_by(SigningRow.signature)

@@ -44,18 +44,19 @@ def sweep(database: Database, chain: Chain, custody: Custody, clock: Clock) -> i
 
 
 def note(session: Session, transaction: ChainTransaction, custody: Custody, now: datetime) -> None:
-    """Credit the deposits that a finalized transaction names; keep what it moved besides, and is no payout of ours."""
+    """Credit the deposits that a finalized transaction names; keep what it moved besides, and was not ours."""
     row = insert(TreasurySweepRow).values(account=custody.token_account, signature=transaction.signature, swept_at=now)
     session.execute(
         row.on_conflict_do_update(
             index_elements=["account"], set_={"signature": row.excluded.signature, "swept_at": row.excluded.swept_at}
         )
     )
+    if session.get(SigningRow, transaction.signature) is not None:
+        # One of ours, payouts or a pull: what it moved the settlement has in its own rows.
+        return
     moved = 0 if transaction.failure is not None else transaction.account_delta(custody.token_account)
     if moved > 0:
         moved -= _credited(session, transaction, custody, now)
-    elif session.get(SigningRow, transaction.signature) is not None:
-        return
     if moved == 0:
         return
     sender = next((c.owner for c in transaction.token_changes if (c.after - c.before) * moved < 0), None)

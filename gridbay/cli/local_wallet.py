@@ -35,8 +35,7 @@ class LocalWallet:
 
     def pay(self, wanted: DepositView) -> str:
         """Pay a deposit with fresh test USDC; the transaction's signature."""
-        self._refill()
-        self._call("gridbay_mintTestUsdc", self.address, wanted.amount.microusd)
+        self.fund(wanted.amount.microusd)
         return self._send(
             deposit(
                 payer=self._key,
@@ -48,6 +47,11 @@ class LocalWallet:
                 blockhash=self._blockhash(),
             )
         )
+
+    def fund(self, amount_microusd: int) -> None:
+        """Have that much fresh test USDC in it, and SOL for fees."""
+        self._refill()
+        self._call("gridbay_mintTestUsdc", self.address, amount_microusd)
 
     def open_token_account(self, owner: str) -> str:
         """Make the owner's account for test USDC, at this wallet's cost; the transaction's signature."""

@@ -38,6 +38,7 @@ ENTRIES = (
         "List withdrawals, show one, or cancel one that still waits.",
         _CUSTOMER,
     ),
+    Entry("allowance", "gridbay.cli.allowance:app", "Have jobs paid from a token account of your own.", _CUSTOMER),
     Entry("budget", "gridbay.cli.budget:app", "Set what may be spent in an hour, a day or a month.", _CUSTOMER),
     Entry("secrets", "gridbay.cli.secrets:app", "Store secrets for jobs that name them.", _CUSTOMER),
     Entry("provider", "gridbay.cli.provider:app", "Offer a machine, and see what it earns.", _PROVIDER),

@@ -32,12 +32,15 @@ from market.epochs import EpochLines, PublishedEpoch, PublishedLine
 from market.errors import InvalidInput
 from market.explanation_api import ExplanationView
 from market.funds_api import (
+    AllowanceView,
     BalanceView,
     BudgetList,
     BudgetView,
     DepositView,
     MoneyEventView,
     MoneyWatchView,
+    PullList,
+    PullView,
     WithdrawalList,
     WithdrawalView,
 )
@@ -200,6 +203,28 @@ class Gridbay(Party):
         """Give back one that still waits; raises Conflict for one that is on its way."""
         path = f"/v1/withdrawals/{segment(withdrawal_id)}/cancel"
         return self._transport.ask(WithdrawalView, "POST", path, repeatable=True)
+
+    def allowance(self) -> AllowanceView:
+        """The organization's allowance; raises NotFound if there is none."""
+        return self._transport.ask(AllowanceView, "GET", "/v1/allowance")
+
+    def set_allowance(self, keep_microusd: int, daily_max_microusd: int | None = None) -> AllowanceView:
+        """Ask what a token account's owner must approve, or change how much is kept; needs an owner's token."""
+        body = {"keep_microusd": keep_microusd, "daily_max_microusd": daily_max_microusd}
+        return self._transport.ask(AllowanceView, "PUT", "/v1/allowance", json=body, repeatable=True)
+
+    def offer_approval(self, signature: str) -> AllowanceView:
+        """Name the transaction that approves; the allowance is active once it is final and right."""
+        body = {"signature": signature}
+        return self._transport.ask(AllowanceView, "POST", "/v1/allowance/approval", json=body, repeatable=True)
+
+    def end_allowance(self) -> None:
+        """Have nothing more pulled; what was approved on the chain, only the account's owner can revoke."""
+        self._transport.request("DELETE", "/v1/allowance")
+
+    def pulls(self) -> list[PullView]:
+        """The newest 1,000, newest first."""
+        return self._transport.ask(PullList, "GET", "/v1/allowance/pulls").items
 
     def budgets(self) -> list[BudgetView]:
         """The organization's budgets, each in its present period."""

@@ -1,6 +1,6 @@
 """Settlement on a local chain under a plan of faults: virtual time, a kill anywhere, payees in rounds.
 
-Providers earn and customers withdraw.
+Providers earn, customers withdraw, and others are pulled from by their allowances, which some revoke.
 """
 
 from collections import Counter
@@ -26,23 +26,38 @@ from billing.chains.local.genesis import open_chain
 from billing.chains.local.runtime import token_account
 from billing.chains.local.slots import Commitment, Timing
 from billing.chains.solana import SolanaChain
-from billing.chains.transactions import associated_token_address, create_token_account_instruction, sign
+from billing.chains.transactions import (
+    SignedTransaction,
+    approve,
+    associated_token_address,
+    create_token_account_instruction,
+    revoke,
+    sign,
+)
 from billing.ledger import accounts, posting
-from billing.settling import payouts, wallets, withdrawals
+from billing.settling import allowance_watch, payouts, wallets, withdrawals
 from billing.settling.settlement import Settler
+from billing.tables.allowances import AllowanceRow, PullRow
 from billing.tables.settlement import PayoutRow, SettlementBatchRow, SigningRow
 from billing.treasury.custody import Custody
 from infra.database import Database
 from infra.settings import Settings
 from market.clock import ManualClock
+from market.ids import new_id
 
 START = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 BAD = "prv_bad"
 TIMING = Timing(slot_seconds=0.25, confirmed_after=2, finalized_after=32)
 CONFIG = Settings(
-    token_account_rent_microusd=700, payout_min_microusd=100, payout_hold_seconds=10**9, wallet_cooldown_seconds=0
+    token_account_rent_microusd=700,
+    payout_min_microusd=100,
+    payout_hold_seconds=10**9,
+    wallet_cooldown_seconds=0,
+    allowance_pull_min_microusd=100,
 )
 PROVIDERS_A_CUSTOMER = 4
+PAYERS = 4
+PAYERS_HAVE = 10**6
 PAUSE_SECONDS_MAX = 12
 STEPS_OF_A_PASS = 20
 STUCK_SECONDS = 180
@@ -57,6 +72,8 @@ class Report:
     paid: int = 0
     overpaid: int = 0
     payouts: int = 0
+    pulls: int = 0
+    pulled: int = 0
     kills: int = 0
     passes: int = 0
     settled_after: float = 0.0
@@ -83,6 +100,7 @@ class SettlementWorld:
         customers = range(-(-providers // PROVIDERS_A_CUSTOMER))
         self._customers = {f"org_{seed}_{number}": str(Keypair().pubkey()) for number in customers}
         self._wallets = {**self._providers, **self._customers}
+        self._payers = {f"org_payer_{seed}_{number}": Keypair() for number in range(PAYERS)}
         self._fill(Faucet(self._chain, load_keypair(market.faucet_keypair_path), self._mint))
         self._last_fault = self._seconds + rounds * 75
         plan = FaultPlan(seed, until=self._height + int((self._last_fault - self._seconds) / TIMING.slot_seconds))
@@ -118,6 +136,7 @@ class SettlementWorld:
         dying = Dying(self._random.randrange(STEPS_OF_A_PASS) if deadly else None)
         chain, database = dying.chain(self._rpc), dying.database(self._database)
         try:
+            allowance_watch.watch(database, chain, self._custody, self._clock, CONFIG)
             self._settler(database, chain, self._custody, self._clock, CONFIG).run()
         except (Killed, DBAPIError):
             # On a starved machine PostgreSQL ends a transaction that waits too long: another death.
@@ -152,7 +171,56 @@ class SettlementWorld:
                 [posting.Transfer(f"bad:{self._seconds}", {accounts.TREASURY: -500, accounts.payable(BAD): 500})],
             )
             payouts.open_due(session, None, self._clock.now(), CONFIG)
+            for row in session.scalars(select(AllowanceRow)):
+                row.keep_microusd += self._random.randrange(1_000, 30_000)
+        self._meddle()
         self._owed.update(earned)
+
+    def _meddle(self) -> None:
+        """A payer revokes, perhaps with a pull in the air; another approves again."""
+        for payer in self._random.sample(list(self._payers.values()), 2):
+            account = associated_token_address(str(payer.pubkey()), str(self._mint))
+            blockhash = str(self._chain.blockhash_at(self._height))
+            if self._random.random() < 0.5:
+                signed = revoke(owner=payer, token_account=account, blockhash=blockhash)
+            else:
+                signed = self._approval(payer, blockhash)
+            self._chain.submit(VersionedTransaction.from_bytes(signed.wire), preflight=False)
+
+    def _approval(self, payer: Keypair, blockhash: str) -> SignedTransaction:
+        return approve(
+            owner=payer,
+            token_account=associated_token_address(str(payer.pubkey()), str(self._mint)),
+            mint=str(self._mint),
+            delegate=self._custody.address,
+            amount_microusd=PAYERS_HAVE,
+            memo=None,
+            blockhash=blockhash,
+        )
+
+    def _allow(self, faucet: Faucet) -> None:
+        """Payers with tokens of their own, who approve; that they own them is proven elsewhere."""
+        for payer in self._payers.values():
+            faucet.airdrop(payer.pubkey(), 10**9)
+            faucet.mint_test_usdc(payer.pubkey(), PAYERS_HAVE)
+            signed = self._approval(payer, str(self._chain.blockhash_at(self._height)))
+            self._chain.submit(VersionedTransaction.from_bytes(signed.wire), preflight=True)
+        with self._database.transaction() as session:
+            session.add_all(
+                AllowanceRow(
+                    id=new_id("alw"),
+                    organization_id=name,
+                    delegate=self._custody.address,
+                    mint=str(self._mint),
+                    state="active",
+                    keep_microusd=0,
+                    token_account=associated_token_address(str(payer.pubkey()), str(self._mint)),
+                    owner=str(payer.pubkey()),
+                    created_at=START,
+                    next_look_at=START,
+                )
+                for name, payer in self._payers.items()
+            )
 
     def _account(self, name: str) -> str:
         """Where what it has is, before it is on its way."""
@@ -161,6 +229,7 @@ class SettlementWorld:
     def _fill(self, faucet: Faucet) -> None:
         """Money for the treasury, and token accounts for nine providers of ten."""
         faucet.mint_test_usdc(Pubkey.from_string(self._custody.address), 10**12)
+        self._allow(faucet)
         owners = [Pubkey.from_string(a) for number, a in enumerate(self._wallets.values()) if number % 10]
         payer = self._custody.treasury
         for start in range(0, len(owners), ACCOUNTS_PER_TRANSACTION):
@@ -184,7 +253,8 @@ class SettlementWorld:
         with self._database.read() as session:
             open_payouts = session.scalars(select(PayoutRow.id).where(PayoutRow.state == "open")).all()
             undone = session.scalars(select(SettlementBatchRow.id).where(SettlementBatchRow.done_at.is_(None))).all()
-            return [*open_payouts, *undone]
+            open_pulls = session.scalars(select(PullRow.id).where(PullRow.state == "open")).all()
+            return [*open_payouts, *open_pulls, *undone]
 
     def _on_chain(self, address: str) -> int:
         key = Pubkey.from_string(associated_token_address(address, str(self._mint)))
@@ -204,6 +274,16 @@ class SettlementWorld:
             going = [accounts.paying(name) for name in self._providers]
             going += [accounts.withdrawing(name) for name in self._customers]
             still = posting.balances(session, [*going, *map(self._account, self._wallets)])
+            pulled = [row for row in session.scalars(select(PullRow)) if row.state == "confirmed"]
+            spendable = posting.balances(session, [accounts.available(name) for name in self._payers])
+        report.pulls = len(pulled)
+        for name, payer in self._payers.items():
+            taken = PAYERS_HAVE - self._on_chain(str(payer.pubkey()))
+            report.pulled += taken
+            report.overpaid += max(0, taken - spendable[accounts.available(name)])
+            own = sum(row.amount_microusd for row in pulled if row.organization_id == name)
+            if not taken == own == spendable[accounts.available(name)]:
+                report.stuck.append(f"{name}: the chain took {taken}, pulls say {own}, the ledger {spendable}")
         for name, address in self._wallets.items():
             got = self._on_chain(address)
             report.paid += got

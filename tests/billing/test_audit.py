@@ -73,7 +73,7 @@ BREAKS = {
     "lines are stamped with epoch": "DELETE FROM epochs WHERE number = 2",
     "epochs up to": "DELETE FROM epochs WHERE number = 1",
     "a closed epoch never changes": "UPDATE usage_lines SET captured_at = captured_at + interval '1 second'",
-    "custody is deposits less payouts": "UPDATE deposit_credits SET amount_microusd = amount_microusd - 1",
+    "custody is deposits and pulls less payouts": "UPDATE deposit_credits SET amount_microusd = amount_microusd - 1",
 }
 
 

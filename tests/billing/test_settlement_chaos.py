@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from emptying import empty
 from pydantic import TypeAdapter
-from settlement_world import STUCK_SECONDS, Report, SettlementWorld
+from settlement_world import PAYERS, STUCK_SECONDS, Report, SettlementWorld
 from soak_size import size as sized
 from soak_size import write_figures
 
@@ -44,13 +44,14 @@ def chaos(database: Database, tmp_path: Path, seed: int, settler: type[Settler] 
 def test_the_chain_is_the_ledger_whatever_fails_and_dies(database: Database, tmp_path: Path, seed: int) -> None:
     report = chaos(database, tmp_path, seed)
     print(
-        f"\nseed {seed}: {report.payouts} payouts, {report.kills} kills in {report.passes} passes, "
+        f"\nseed {seed}: {report.payouts} payouts, {report.pulls} pulls, {report.kills} kills, {report.passes} passes, "
         f"settled {report.settled_after:.0f} s after the last fault, {dict(report.signings)}, {dict(report.faults)}"
     )
     write_figures(
         f"settlement chaos, seed {seed}",
         {
             "payouts": report.payouts,
+            "pulls": report.pulls,
             "kills": report.kills,
             "overpaid": report.overpaid,
             "stuck": len(report.stuck),
@@ -62,6 +63,7 @@ def test_the_chain_is_the_ledger_whatever_fails_and_dies(database: Database, tmp
     assert report.paid == report.owed
     assert report.payouts >= PROVIDERS * 5 // 4 * ROUNDS * 0.9
     assert report.settled_after <= STUCK_SECONDS
+    assert report.pulls >= PAYERS, "those who had approved were pulled from"
     assert report.kills > 5 and report.faults["blocks taken back"] > 0, "nothing was tried"
 
 

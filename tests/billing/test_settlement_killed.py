@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from allowance_till import USDC, Till
 from awaiting import until
 from local_net import LocalNet
 from soak_size import KILLS_A_POINT, size, write_figures
@@ -64,3 +65,20 @@ def test_a_settler_that_is_killed_pays_each_payout_once(
     with database.read() as session:
         assert audit.check(session) == []
     write_figures(point, {"kills": KILLS, "payouts": KILLS, "wrongly_paid": 0})
+
+
+@pytest.mark.timeout(7200 if KILLS > 1 else 120)
+@pytest.mark.parametrize("point", [name for name in POINTS if name.startswith("settlement.")])
+def test_a_settler_that_is_killed_pulls_once_and_credits_once(
+    database: Database, clock: ManualClock, net: LocalNet, ends: Callable[[str], int], point: str
+) -> None:
+    till, step = Till(database, clock, net), 100_000
+    till.open(keep=0, amount=10 * USDC)
+    for number in range(1, KILLS + 1):
+        till.ask(keep=number * step)
+        till.look()
+        assert ends(f"{point}=kill") == -9
+        until(partial(nobody_sends, database), "the database has seen that the settler is dead")
+        till.pull()
+        assert till.available() == 10 * USDC - till.held == number * step
+    till.check()

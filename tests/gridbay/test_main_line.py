@@ -16,6 +16,7 @@ from gridbay.cli.embedded import running_market
 from gridbay.client import Gridbay
 from gridbay.standalone.background import RunningMarket, start_in_background
 from market.customer_api import JobView
+from market.money import format_usdc
 
 pytestmark = [pytest.mark.market, pytest.mark.timeout(240)]
 GRIDBAY = (sys.executable, "-P", "-m", "gridbay.cli.main")
@@ -108,6 +109,18 @@ def test_what_is_not_used_goes_back_to_the_wallet_it_came_from(market: Market) -
     assert refused.returncode == 1 and "on its way" in refused.stderr
     assert "custody is what the ledger says" in market.type("admin", "reconcile").stdout
     assert market.type("withdraw", "4000", check=False).returncode == 1
+
+
+def test_what_is_short_is_pulled_from_the_customers_own_account(market: Market) -> None:
+    with market.sdk() as sdk:
+        keep = sdk.balance().available.microusd + 250_000
+        said = market.type("allowance", "approve", "3", "--keep", format_usdc(keep)).stdout
+        assert "active" in said and "3.00 USDC, as of" in said
+        until(lambda: sdk.balance().available.microusd == keep, "what is short is pulled")
+        assert [pull.amount.microusd for pull in sdk.pulls()] == [250_000]
+    assert "custody is what the ledger says" in market.type("admin", "reconcile").stdout
+    assert "revoked on the chain" in market.type("allowance", "revoke").stdout
+    assert market.type("allowance", "show", check=False).returncode == 1
 
 
 def test_the_exit_code_is_the_jobs(market: Market) -> None:

@@ -84,6 +84,11 @@ RIGHTS: dict[str, Right] = {
     "list_withdrawals": Right(CUSTOMERS),
     "get_withdrawal": Right(CUSTOMERS, owned=True),
     "cancel_withdrawal": Right(OWNERS, owned=True),
+    "get_allowance": Right(CUSTOMERS),
+    "put_allowance": Right(OWNERS, {"keep_microusd": 1_000_000}),
+    "offer_approval": Right(OWNERS, {"signature": "1" * 64}),
+    "end_allowance": Right(OWNERS),
+    "list_pulls": Right(CUSTOMERS),
     "list_nodes": Right(PROVIDERS),
     "list_minutes": Right(PROVIDERS, owned=True),
     "create_join_token": Right(PROVIDERS, {"name": "x"}),
@@ -258,6 +263,8 @@ async def test_every_operation_lets_in_whom_it_should_and_nobody_else(world: Por
             caller = cast.callers[role]
             if operation_id == "delete_secret":
                 await cast.callers["owner"].put("/v1/secrets/MINE", {"value": "there again"})
+            if operation_id == "offer_approval" and role in OWNERS:
+                await caller.put("/v1/allowance", {"keep_microusd": 0})
             answer = await caller.http.request(method, **cast.request(operation_id, caller, cast.names, path))
             expected = _expected(role, right)
             if answer.status_code not in expected or (answer.is_error and not _is_problem(answer)):
