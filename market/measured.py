@@ -61,6 +61,17 @@ def parse_at_least(texts: Sequence[str]) -> dict[Measure, int]:
     return asked
 
 
+def parse_rate(text: str) -> int:
+    """Bytes a second of "100Mbit" or "12.5MB". Raises ValueError."""
+    match = _FIGURE.match(text.strip())
+    if match is None or (match[3] or "").upper() not in ("BIT", "B"):
+        raise ValueError(f"{text!r} is not so much a second: write it like 100Mbit or 20GB")
+    value = int(Decimal(match[1]) * _SCALES[match[2].upper()]) // (_BITS if match[3].upper() == "BIT" else 1)
+    if not 0 < value <= VALUE_MAX:
+        raise ValueError(f"{text!r} is out of range: write it like 100Mbit or 20GB")
+    return value
+
+
 def rate_in_words(measure: Measure, value: int) -> str:
     """Such as "1,979 TOP/s" or "1.2 GB/s"."""
     sign = next((sign for sign in "TGMK" if value >= _SCALES[sign]), "")

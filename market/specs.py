@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from market.errors import FieldError, InvalidInput
 from market.faults import faults_of, shown
+from market.measured import parse_rate
 from market.money import PRICE_MAX_MICROUSD, parse_usdc
 from market.resources import GpuRequest, parse_cpu, parse_gpu, parse_size
 
@@ -37,7 +38,6 @@ NOT_YET: Mapping[str, frozenset[str]] = {
         }
     ),
     "/resources": frozenset({"nodes", "placement"}),
-    "/where": frozenset({"network", "pcie"}),
 }
 """Reserved fields by the place they belong to: known, refused until they work."""
 
@@ -92,6 +92,12 @@ def _version(value: object) -> str:
     return text
 
 
+def _rate(value: object) -> str:
+    text = str(value)
+    parse_rate(text)
+    return text
+
+
 def parse_tolerance(value: str | int | float) -> int:
     """Thousandths of "5%", "0.5%" or 0. Raises ValueError."""
     match = _PERCENT.fullmatch(str(value).strip())
@@ -111,6 +117,7 @@ Text = Annotated[str, AfterValidator(_storable)]
 Word = Annotated[str, Field(pattern=WORD_PATTERN)]
 ProviderId = Annotated[str, Field(pattern=r"^prv_[0-9A-HJKMNP-TV-Z]{26}$")]
 Version = Annotated[str, BeforeValidator(_version)]
+Rate = Annotated[str, BeforeValidator(_rate)]
 Tolerance = Annotated[int, BeforeValidator(parse_tolerance), Field(ge=0, le=TOLERANCE_MAX_MILLI)]
 VariableName = Annotated[str, AfterValidator(_variable_name)]
 JobName = Annotated[str, AfterValidator(_job_name)]
@@ -160,6 +167,12 @@ class Where(_Part):
     cuda: Version | None = Field(default=None, description='at least "12.4"')
     compute_capability: Version | None = Field(default=None, description='at least "8.0"')
     nvlink: bool = Field(default=False, description="the GPUs are joined by NVLink")
+    network: Rate | None = Field(
+        default=None, description="at least 100Mbit to and from storage, as the node measured it"
+    )
+    pcie: Rate | None = Field(
+        default=None, description="at least 20GB between host and each GPU, as the node measured it"
+    )
 
 
 class Retry(_Part):

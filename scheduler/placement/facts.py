@@ -73,6 +73,7 @@ class OfferFacts:
 
     memory_bytes: of one such GPU, or the node's. free_gpus: the keys of the GPUs that no lease holds, in the node's
     order (empty for CPUs). parts: those that leases hold a part of. mig: the profile its devices are cut to, "" whole.
+    pcie_mb: MB a second between the host and the slowest of its GPUs, 0 where one was not measured.
     left_seconds: until it ends for good, open_seconds: until its schedule closes it (0: it is closed); None: never.
     """
 
@@ -90,6 +91,7 @@ class OfferFacts:
     nvlink: bool = False
     left_seconds: int | None = None
     open_seconds: int | None = None
+    pcie_mb: int = 0
 
 
 _OF_ROOM = {"cpu_free_milli", "memory_free_bytes", "disk_free_bytes", "revision", "groups", "free_gpus", "parts"}

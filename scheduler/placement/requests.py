@@ -46,6 +46,7 @@ class Terms:
     labels: frozenset[str] = frozenset()
     tolerations: frozenset[str] = frozenset()
     duration_seconds: int = 0
+    pcie_mb_min: int = 0
     _hash: int = field(init=False, repr=False, compare=False, default=0)
 
     def __post_init__(self) -> None:

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from market.measured import parse_rate
 from market.resources import GpuRequest, Unit
 from market.specs import JobSpec, Where
 from scheduler.placement.facts import version_of
 from scheduler.placement.requests import Request, Terms
+from scheduler.rounds.speeds import BYTES_IN_MB, BYTES_IN_MBIT
 from scheduler.tables import Job
 
 COLUMNS = (
@@ -89,6 +91,10 @@ def _lasting(seconds: int) -> Terms:
     return Terms(duration_seconds=seconds)
 
 
+def _least(rate: str | None, unit: int) -> int:
+    return -(-parse_rate(rate) // unit) if rate else 0
+
+
 def terms_of(where: Where, max_duration_seconds: int) -> Terms:
     """What a specification asks of nodes."""
     return Terms(
@@ -101,6 +107,8 @@ def terms_of(where: Where, max_duration_seconds: int) -> Terms:
         cuda_min=version_of(where.cuda),
         compute_capability_min=version_of(where.compute_capability),
         nvlink=where.nvlink,
+        network_mbit_min=_least(where.network, BYTES_IN_MBIT),
+        pcie_mb_min=_least(where.pcie, BYTES_IN_MB),
         labels=frozenset(where.labels),
         tolerations=frozenset(where.tolerations),
         duration_seconds=max_duration_seconds,

@@ -11,6 +11,7 @@ from scheduler.placement.facts import NodeFacts, OfferFacts, version_of
 from scheduler.placement.snapshot import Snapshot
 from scheduler.proofs.judgement import BARRED
 from scheduler.rounds import terms
+from scheduler.rounds.speeds import measured
 
 _NODES = Statement(
     """
@@ -46,19 +47,25 @@ _GPUS = Statement(
 
 def load(session: Session) -> Snapshot:
     """Every standing offer on a node that is not gone. Nothing is locked: a decision is checked when it is applied."""
-    said = terms.said(session)
-    nodes = [_node(row, said.of_nodes.get(row.node_id, {})) for row in _NODES.rows(session, {})]
-    return Snapshot(nodes, _offers(session, {node.node_id: node for node in nodes}, said.of_offers))
+    said, speeds = terms.said(session), measured(session)
+    nodes = [
+        _node(row, said.of_nodes.get(row.node_id, {}), speeds.network_mbit.get(row.node_id, 0))
+        for row in _NODES.rows(session, {})
+    ]
+    return Snapshot(nodes, _offers(session, {node.node_id: node for node in nodes}, said.of_offers, speeds.pcie_mb))
 
 
-def _node(row: Any, said: Mapping[str, Any]) -> NodeFacts:
+def _node(row: Any, said: Mapping[str, Any], network_mbit: int) -> NodeFacts:
     facts = row._asdict()
     facts["driver"], facts["cuda"] = version_of(row.driver), version_of(row.cuda)
-    return NodeFacts(**facts, **said)
+    return NodeFacts(**facts, **said, network_mbit=network_mbit)
 
 
 def _offers(
-    session: Session, nodes: Mapping[str, NodeFacts], said: Mapping[str, Mapping[str, Any]]
+    session: Session,
+    nodes: Mapping[str, NodeFacts],
+    said: Mapping[str, Mapping[str, Any]],
+    pcie_mb: Mapping[tuple[str, str], int],
 ) -> list[OfferFacts]:
     cards = {(row.node_id, row.model): row for row in _GPUS.rows(session, {"barred": list(BARRED)})}
     return [
@@ -70,6 +77,7 @@ def _offers(
             price_microusd_per_unit_hour=row.price_microusd_per_unit_hour,
             **(_card(cards.get((row.node_id, row.model))) if row.unit == Unit.GPU else _cpus(nodes[row.node_id])),
             **said.get(row.node_id, {}),
+            pcie_mb=pcie_mb.get((row.node_id, row.model), 0) if row.unit == Unit.GPU else 0,
         )
         for row in _OFFERS.rows(session, {})
         if row.node_id in nodes

@@ -6,16 +6,20 @@ from typing import Any
 
 import pytest
 from market_world import ORGANIZATION, World
-from sqlalchemy import text
+from sqlalchemy import select, text
 
+from market.ids import new_id
+from market.proof_api import NodeSpeeds
 from market.schedules import WEEK_SECONDS, open_seconds, parse_window
 from market.specs import InvalidSpec, parse_job_spec
 from market.states import Reason
 from market.terms_api import NodeTermsView
+from scheduler.proofs import benchmarks
 from scheduler.rounds import explaining
 from scheduler.rounds.asking import request_of_spec
 from scheduler.supply import reliability, terms
-from scheduler.tables import Node, NodeRecord
+from scheduler.tables import Gpu, Node, NodeRecord, ProofChallenge
+from scheduler.tables.proofs import Cause, ChallengeState
 
 H100 = "NVIDIA H100"
 SOON = datetime.now(UTC) + timedelta(hours=2)
@@ -32,6 +36,35 @@ def _put(world: World, node: Node, said: dict[str, Any]) -> None:
 
 def rows(statement: str) -> Fed:
     return lambda world, _: world.session.execute(text(statement)) and None
+
+
+def measures(device: str, **speeds: int) -> Fed:
+    """device: "node", or "card": the first one."""
+
+    def told(world: World, node: Node) -> None:
+        now, session = world.clock.now(), world.session
+        uuid = "node" if device == "node" else session.scalars(select(Gpu.uuid)).first()
+        assert uuid is not None
+        proof = ProofChallenge(
+            id=new_id("prf"),
+            node_id=node.id,
+            provider_id=node.provider_id,
+            device=uuid,
+            cause=next(iter(Cause)),
+            barrier_id="barrier",
+            state=next(iter(ChallengeState)),
+            size=1,
+            rounds=1,
+            kept=0,
+            committed_at=now,
+            remembered_at=now,
+            **dict.fromkeys(("created_at", "starts_at", "due_at"), now),
+        )
+        session.add(proof)
+        session.flush()
+        benchmarks.note(session, proof, NodeSpeeds(**speeds), now)
+
+    return told
 
 
 def unreliable(world: World, node: Node) -> None:
@@ -59,6 +92,16 @@ def unreliable(world: World, node: Node) -> None:
         ),
         ("nvlink", rows("UPDATE gpus SET nvlinks = 4"), {"nvlink": True}, None),
         ("nvlink", rows("UPDATE gpus SET nvlinks = 0"), None, {"nvlink": True}),
+        ("network", measures("node", network_up=125_000_000, network_down=250_000_000), {"network": "1Gbit"}, None),
+        ("network", measures("node", network_up=12_000_000, network_down=25_000_000), None, {"network": "100Mbit"}),
+        ("network", measures("node", network_down=250_000_000), None, {"network": "1Mbit"}),
+        (
+            "pcie",
+            measures("card", pcie_to_device=25 * 10**9, pcie_to_host=22 * 10**9),
+            {"pcie": "22GB"},
+            {"pcie": "23GB"},
+        ),
+        ("pcie", rows("UPDATE gpus SET nvlinks = 0"), None, {"pcie": "1MB"}),
         ("reliability", unreliable, {"min_reliability": 0.7}, {"min_reliability": 0.71}),
         ("tier", rows("UPDATE nodes SET verified = false"), {}, {"verified_only": True}),
     ],

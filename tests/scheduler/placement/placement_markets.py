@@ -109,6 +109,7 @@ def markets(draw: st.DrawFn) -> Snapshot:
                     mig=draw(st.sampled_from([""] * 7 + ["1g.10gb"])),
                     compute_capability=draw(versions),
                     nvlink=draw(st.booleans()),
+                    pcie_mb=draw(st.sampled_from([0, 20_000])),
                     left_seconds=draw(st.sampled_from([None, None, 0, 100])),
                     open_seconds=draw(st.sampled_from([None, None, 0, 100])),
                 )
@@ -134,6 +135,7 @@ terms = st.one_of(
         compute_capability_min=st.sampled_from([(), (), (9, 0)]),
         network_mbit_min=st.sampled_from([0, 0, 1000]),
         nvlink=rarely,
+        pcie_mb_min=st.sampled_from([0, 0, 0, 20_000]),
         mig=st.sampled_from([""] * 5 + ["1g.10gb"]),
         labels=st.sampled_from([frozenset[str](), frozenset[str](), frozenset({"a"})]),
         tolerations=words,
@@ -187,6 +189,7 @@ def suits(asked: Request, offer: OfferFacts, host: NodeFacts) -> bool:
         and (gpu is None or offer.mig == want.mig)
         and offer.compute_capability >= want.compute_capability_min
         and (offer.nvlink or not want.nvlink)
+        and offer.pcie_mb >= want.pcie_mb_min
         and all(seconds is None or seconds >= lasts for seconds in (offer.left_seconds, offer.open_seconds))
         and host.online
         and host.pool_ready

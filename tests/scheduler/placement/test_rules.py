@@ -30,6 +30,7 @@ BROKEN: list[tuple[str, dict[str, object], dict[str, object], dict[str, object]]
     ("compute_capability", {"terms": Terms(compute_capability_min=(10, 0))}, {}, {}),
     ("compute_capability", {"terms": Terms(compute_capability_min=(1, 0))}, {}, {"compute_capability": ()}),
     ("nvlink", {"terms": Terms(nvlink=True)}, {}, {"nvlink": False}),
+    ("pcie", {"terms": Terms(pcie_mb_min=20_000)}, {}, {"pcie_mb": 19_000}),
     ("cpu", {"cpu_milli": 8001}, {}, {}),
     ("memory", {"memory_bytes": 65}, {}, {}),
     ("disk", {"disk_bytes": 65}, {}, {}),
