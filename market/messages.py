@@ -21,12 +21,6 @@ def message_type(name: str) -> type[Message]:
     return {kind.__name__: kind for kind in Message.__subclasses__()}[name]
 
 
-class JobSubmitted(Message):
-    """The scheduler took a job whose first window is funded."""
-
-    job_id: str
-
-
 class AttemptPlaced(Message):
     """An attempt got a lease; from granted_at to held_until it is funded by the job's open hold.
 
@@ -98,14 +92,6 @@ class FundingRefused(Message):
     reason: Reason
     until: datetime | None
     detail: str = ""
-
-
-class UsageCaptured(Message):
-    """A window's hold was captured: one usage line more on the bill."""
-
-    job_id: str
-    organization_id: str
-    line_id: str
 
 
 class DepositCredited(Message):

@@ -13,13 +13,11 @@ from billing.tables.bills import UsageLineRow
 from billing.tables.funding import HoldRow, WindowRow
 from billing.tables.metering import MeteredLeaseRow, ReadingStreamRow
 from infra.bulk import insert_rows, write_changes
-from infra.outbox import publish
 from infra.settings import Settings, settings
 from infra.statements import among
 from infra.telemetry import WINDOWS_CAPTURED, count
 from infra.wakeups import after_commit
 from market.ids import new_id
-from market.messages import UsageCaptured
 
 LEASES_MAX = 200
 
@@ -80,7 +78,6 @@ def _capture(session: Session, leases: Sequence[MeteredLeaseRow], now: datetime,
     transfers: list[posting.Transfer] = []
     changed: list[HoldRow] = []
     lines: list[dict[str, object]] = []
-    messages: list[UsageCaptured] = []
     for lease in leases:
         of_lease = windows.get(lease.lease_id, {})
         _notice_over(of_lease.values(), now)
@@ -94,9 +91,7 @@ def _capture(session: Session, leases: Sequence[MeteredLeaseRow], now: datetime,
             transfers.append(holds.settle(item.hold, outcome.captured_microusd, now))
             if outcome.line is not None:
                 transfers.append(_capture_transfer(lease, item.window, outcome.line))
-                line_id = new_id("line")
-                lines.append(_line_row(lease, item.window, outcome.line, now) | {"id": line_id})
-                messages.append(_captured(lease, line_id))
+                lines.append(_line_row(lease, item.window, outcome.line, now))
                 lease.metered_ms = outcome.line.to_ms
                 lease.charged_microusd += outcome.line.amount_microusd
         if lease.ended_at is not None and lease.settled_at is None and len(settled) == len(of_lease):
@@ -108,7 +103,6 @@ def _capture(session: Session, leases: Sequence[MeteredLeaseRow], now: datetime,
     write_changes(session)
     count(session, WINDOWS_CAPTURED, len(lines))
     insert_rows(session, UsageLineRow, lines)
-    publish(session, *messages)
     posting.post(session, transfers, locked=locked)
     return len(lines)
 
@@ -186,6 +180,7 @@ def _capture_transfer(lease: MeteredLeaseRow, window: WindowRow, line: rating.Li
 
 def _line_row(lease: MeteredLeaseRow, window: WindowRow, line: rating.Line, now: datetime) -> dict[str, object]:
     return {
+        "id": new_id("line"),
         "window_id": window.id,
         "lease_id": lease.lease_id,
         "window_number": window.number,
@@ -209,7 +204,3 @@ def _line_row(lease: MeteredLeaseRow, window: WindowRow, line: rating.Line, now:
         "capped": line.capped,
         "captured_at": now,
     }
-
-
-def _captured(lease: MeteredLeaseRow, line_id: str) -> UsageCaptured:
-    return UsageCaptured(job_id=lease.job_id, organization_id=lease.organization_id, line_id=line_id, trace=lease.trace)

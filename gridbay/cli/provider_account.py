@@ -166,7 +166,7 @@ def wallet(context: typer.Context) -> None:
 
 @wallet_app.command("set")
 def set_wallet(
-    address: Annotated[str, typer.Argument(help="A Solana address that has a USDC account.", show_default=False)],
+    address: Annotated[str, typer.Argument(help="The Solana address of a wallet of yours.", show_default=False)],
 ) -> None:
     """Send payouts there from now on."""
     with open_provider() as provider:

@@ -20,7 +20,7 @@ class Provider(Party):
         return self._transport.ask(JoinTokenView, "POST", "/provider/v1/join-tokens", json=body)
 
     def set_wallet(self, address: str | None) -> None:
-        """Where payouts go from now on: a Solana address whose USDC account exists."""
+        """Where payouts go from now on: a wallet's Solana address. Its USDC account is made from first earnings."""
         self._transport.request("PUT", "/provider/v1/wallet", json={"wallet_address": address})
 
     def terms(self, node_id: str) -> NodeTermsView:

@@ -10,12 +10,11 @@ from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
 from infra.bulk import insert_rows, values_of
-from infra.outbox import publish, wake
+from infra.outbox import wake
 from infra.statements import Statement
 from infra.wakeups import after_commit
 from market.customer_api import PAGE_MAX
 from market.errors import NotFound
-from market.messages import JobSubmitted
 from market.resources import Unit
 from market.specs import JobSpec, spec_document
 from market.states import AttemptState, JobState, Reason
@@ -91,7 +90,6 @@ def submit(session: Session, jobs: Sequence[NewJob], now: datetime) -> list[JobR
     queued = [_job(job, now) for job in jobs]
     insert_rows(session, Job, [values_of(job) for job in queued])
     wake(session, PLACE)
-    publish(session, *(JobSubmitted(job_id=job.job_id, trace=job.trace) for job in jobs))
     after_commit(session, *{f"organization:{job.organization_id}" for job in jobs})
     return [_record(job, ()) for job in queued]
 

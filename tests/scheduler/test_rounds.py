@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from infra.database import Database
 from market.clock import ManualClock
-from market.messages import AttemptPlaced, JobSubmitted
+from market.messages import AttemptPlaced
 from market.resources import Unit
 from market.specs import parse_job_spec
 from market.states import AttemptState, JobState, Reason
@@ -42,7 +42,6 @@ def test_a_placed_job_has_an_attempt_a_lease_and_its_gpus_and_its_node_is_told(w
     assert node.cpu_free_milli == node.cpu_total_milli - 4000
     (told,) = world.told(AttemptPlaced)
     assert (told.lease_id, told.held_until, told.attempt_number) == (lease.id, lease.held_until, 1)
-    assert [message.job_id for message in world.told(JobSubmitted)] == [job_id]
     desire = desired.desired_state(world.session, [node.id], world.clock.now())[node.id]
     assert desire.version > version
     assert (desire.attempts[0].attempt_id, desire.attempts[0].held_for_ms) == (attempt.id, 600_000)
