@@ -102,9 +102,9 @@ def test_work_has_a_price_where_its_rate_was_measured() -> None:
         memory_bytes=1, total_milli=1000, free_milli=1000, cpu_free_milli=1, memory_free_bytes=1,
         price_microusd_per_unit_hour=2_000_000, simulated=False, verified=True, measured={Measure.MATRIX.kind: 10**15},
     )  # fmt: skip
-    view = offer_view(offer)
+    view = offer_view(offer, 0)
     assert view.work_price is not None and view.work_price.microusd == 555_556
-    assert offer_view(replace(offer, measured={})).work_price is None
+    assert offer_view(replace(offer, measured={}), 0).work_price is None
 
 
 async def test_a_proof_of_a_leased_device_is_given_up(world: PortalWorld, tmp_path: Path) -> None:
