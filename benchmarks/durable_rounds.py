@@ -16,6 +16,7 @@ from infra import migrations
 from infra.bulk import insert_rows
 from infra.database import Database
 from infra.embedded.ephemeral import ephemeral_postgres
+from infra.settings import settings
 from market.clock import SystemClock
 from market.ids import new_id
 from market.resources import Unit
@@ -24,7 +25,6 @@ from scheduler.rounds import placing
 from scheduler.tables import Gpu, Job, Lease, Node, NodeState, Offer, Pool, Provider
 
 NODES, GPUS, JOBS, PROVIDERS = 2500, 8, 20_000, 50
-ROUND = 5000
 ROWS_AT_ONCE = 2500
 GIB = 1 << 30
 
@@ -43,7 +43,7 @@ def durable_per_second() -> float:
         with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("ANALYZE"))
         began = time.perf_counter()
-        placed = placing.run(database, SystemClock(), limit=ROUND, seconds_max=600)
+        placed = placing.run(database, SystemClock(), limit=settings().placement_round_max, seconds_max=600)
         seconds = time.perf_counter() - began
         with database.read() as session:
             leases = session.scalar(select(func.count()).select_from(Lease))

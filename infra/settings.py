@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     window_seconds: int = Field(default=900, ge=1)
     stop_grace_seconds: int = 20
     lease_margin_seconds: int = 10
-    placement_round_max: int = 500
+    placement_round_max: int = 2000
     lost_brake_share: float = Field(default=0.5, gt=0, le=1)
     final_reading_wait_seconds: int = 60
     epoch_seconds: int = 3600
