@@ -4,7 +4,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from market.errors import FieldError, InvalidInput
@@ -79,6 +79,15 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return [url.strip() for url in value.split(",") if url.strip()] if isinstance(value, str) else value
+
+    @field_validator("minimum_seconds")
+    @classmethod
+    def _covered(cls, value: int, info: ValidationInfo) -> int:
+        """The first window's hold covers the minimum charge."""
+        window = info.data.get("window_seconds", value)
+        if value > window:
+            raise ValueError(f"it is more than a window of {window} s, whose hold is to cover it")
+        return value
 
     @field_validator("database_url")
     @classmethod

@@ -28,7 +28,9 @@ from billing.chains.port import (
     TokenTransfer,
 )
 from billing.chains.transactions import MEMO_PROGRAM, TRANSFER, TRANSFER_CHECKED
+from market.money import MICROUSD_MAX
 
+TOKEN_ACCOUNT_BYTES: Final = 165
 MEMO_V1_PROGRAM: Final = "Memo1UhkJRfHyvLMcVucJwxXeuD728EqVDDwQDxFMNo"
 
 T = TypeVar("T")
@@ -88,16 +90,18 @@ class AccountAnswer(BaseModel):
         return TokenAccount.from_bytes(base64.b64decode(self.data[0], validate=True)).amount
 
     def holding(self) -> Holding:
-        """Raises ValueError if it is a token account and cannot be read."""
-        if not self.is_token_account():
+        """Amounts beyond what the market counts to are told as that. Raises ValueError for what is no base64."""
+        data = base64.b64decode(self.data[0], validate=True)
+        # The token program owns mints and multisigs as well.
+        if not self.is_token_account() or len(data) != TOKEN_ACCOUNT_BYTES:
             return Holding()
-        token = TokenAccount.from_bytes(base64.b64decode(self.data[0], validate=True))
+        token = TokenAccount.from_bytes(data)
         return Holding(
             owner=str(token.owner),
             mint=str(token.mint),
-            balance_microusd=token.amount,
+            balance_microusd=min(token.amount, MICROUSD_MAX),
             delegate=str(token.delegate) if token.delegate is not None else None,
-            delegated_microusd=token.delegated_amount,
+            delegated_microusd=min(token.delegated_amount, MICROUSD_MAX),
             frozen=token.state == TokenAccountState.Frozen,
         )
 

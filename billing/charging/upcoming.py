@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from billing.charging import bills
@@ -17,7 +17,8 @@ from market.clock import milliseconds_between
 
 AHEAD = timedelta(seconds=30)
 """So much before a renewal is due its money is asked for: about what a pull takes to become final."""
-LEASES_MAX = 1_000
+LEASES_MAX = 200
+"""Of an organization at a time: what it wants for more of them is seen once these are renewed."""
 
 
 def is_due(now: datetime) -> ColumnElement[bool]:
@@ -26,13 +27,19 @@ def is_due(now: datetime) -> ColumnElement[bool]:
 
 
 def amounts(session: Session, organization_ids: Collection[str], now: datetime, config: Settings) -> Counter[str]:
-    """Micro-USDC by organization, of the first LEASES_MAX windows that come due."""
+    """Micro-USDC by organization, of the first LEASES_MAX of its windows that come due."""
+    nth = func.row_number().over(
+        partition_by=MeteredLeaseRow.organization_id, order_by=(MeteredLeaseRow.renew_at, MeteredLeaseRow.lease_id)
+    )
+    due = select(MeteredLeaseRow.lease_id, nth.label("nth")).where(
+        is_due(now), MeteredLeaseRow.organization_id.in_(organization_ids)
+    )
+    first = select(due.subquery()).subquery()
     rows = session.execute(
         select(MeteredLeaseRow, JobTermsRow)
         .join(JobTermsRow, JobTermsRow.job_id == MeteredLeaseRow.job_id)
-        .where(is_due(now), MeteredLeaseRow.organization_id.in_(organization_ids))
-        .order_by(MeteredLeaseRow.renew_at, MeteredLeaseRow.lease_id)
-        .limit(LEASES_MAX)
+        .join(first, first.c.lease_id == MeteredLeaseRow.lease_id)
+        .where(first.c.nth <= LEASES_MAX)
     ).all()
     costs = bills.costs(session, [terms.job_id for _, terms in rows])
     wanted: Counter[str] = Counter()

@@ -1,6 +1,7 @@
 """Watching allowances: asks the chain for offered approvals, and what is in the accounts that may be pulled from."""
 
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 from sqlalchemy import or_, select
@@ -26,16 +27,16 @@ READ_ANYWAY = timedelta(minutes=5)
 
 
 def watch(database: Database, chain: Chain, custody: Custody, clock: Clock, config: Settings | None = None) -> None:
-    """One look. An RPC that is away costs only time."""
+    """One look. An RPC that is away costs only time; what is offered keeps nobody waiting whose allowance is active."""
     config = config or settings()
-    try:
-        _prove(database, chain, custody, clock)
-        _read(database, chain, clock, config)
-    except ChainError as error:
-        log.warning("allowance_watch_waits", error=str(error))
+    for step in (partial(_read, config=config), partial(_prove, custody=custody)):
+        try:
+            step(database, chain, clock)
+        except ChainError as error:
+            log.warning("allowance_watch_waits", error=str(error))
 
 
-def _prove(database: Database, chain: Chain, custody: Custody, clock: Clock) -> None:
+def _prove(database: Database, chain: Chain, clock: Clock, custody: Custody) -> None:
     with database.read() as session:
         offered = session.scalars(
             select(AllowanceRow)
@@ -45,13 +46,16 @@ def _prove(database: Database, chain: Chain, custody: Custody, clock: Clock) -> 
         ).all()
     for row in offered:
         assert row.approval is not None and row.offered_at is not None
+        approval, holding, failure = None, None, None
         try:
             approval = _approval(chain, row)
+            (holding,) = chain.holdings([approval.token_account]) if approval is not None else (None,)
         except InvalidInput as fault:
             with database.transaction() as session:
                 allowances.refuse(session, row.id, row.approval, fault.detail)
             continue
-        (holding,) = chain.holdings([approval.token_account]) if approval is not None else (None,)
+        except ChainError as error:
+            failure = error
         with database.transaction() as session:
             if approval is not None and holding is not None:
                 allowances.prove(session, row.id, row.approval, approval, holding, custody=custody, now=clock.now())
@@ -59,6 +63,9 @@ def _prove(database: Database, chain: Chain, custody: Custody, clock: Clock) -> 
                 allowances.refuse(session, row.id, row.approval, "the chain has no such transaction: approve again")
             else:
                 allowances.wait(session, row.id, clock.now())
+        if failure is not None:
+            # Each that is asked for may take as long; the others come first next time.
+            raise failure
 
 
 def _approval(chain: Chain, row: AllowanceRow) -> Approval | None:
@@ -76,7 +83,7 @@ def _read(database: Database, chain: Chain, clock: Clock, config: Settings) -> N
     with database.read() as session:
         due = _due(session, clock.now())
     found = chain.holdings([account for _, account in due])
-    readings = [(allowance_id, holding) for (allowance_id, _), holding in zip(due, found, strict=True) if holding]
+    readings = [(allowance_id, holding) for (allowance_id, _), holding in zip(due, found, strict=True)]
     if readings:
         with database.transaction() as session:
             allowances.noted(session, readings, clock.now(), READ_AGAIN, config)

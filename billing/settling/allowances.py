@@ -80,6 +80,9 @@ def put(
     if keep_microusd > config.allowance_pull_max_microusd:
         most = format_usdc(config.allowance_pull_max_microusd)
         raise _wrong("/keep_microusd", f"at most {most} USDC are kept: that much is pulled at once")
+    least = config.allowance_pull_min_microusd
+    if daily_max_microusd is not None and daily_max_microusd < least:
+        raise _wrong("/daily_max_microusd", f"less than {format_usdc(least)} USDC is never pulled")
     row = _live(session, organization_id)
     if row is not None and (row.delegate, row.mint) != (custody.address, custody.mint):
         # The treasury has changed: what was approved is another's.
@@ -236,9 +239,10 @@ def _fault(row: AllowanceRow, approval: Approval, holding: Holding, custody: Cus
 
 
 def noted(
-    session: Session, readings: Sequence[tuple[str, Holding]], now: datetime, pause: timedelta, config: Settings
+    session: Session, readings: Sequence[tuple[str, Holding | None]], now: datetime, pause: timedelta, config: Settings
 ) -> None:
-    """What the chain says of active accounts. One that has another owner now is nobody's any more."""
+    """What the chain says of active accounts; None: not certain, and asked again. One that has another owner now is
+    nobody's any more."""
     found = dict(readings)
     rows = session.scalars(
         select(AllowanceRow)
@@ -248,12 +252,15 @@ def noted(
         .execution_options(populate_existing=True)
     )
     for row in rows.all():
+        row.next_look_at = now + pause
         holding = found[row.id]
+        if holding is None:
+            continue
         usable = holding.delegate == row.delegate and holding.mint == row.mint and not holding.frozen
         row.delegated_microusd = holding.delegated_microusd if usable else 0
         row.balance_microusd = holding.balance_microusd if holding.mint == row.mint else 0
         row.detail = fault_of(row, holding, config.allowance_pull_min_microusd)
-        row.read_at, row.next_look_at = now, now + pause
+        row.read_at = now
         if holding.owner and holding.owner != row.owner:
             _end(row, f"{row.token_account} belongs to {holding.owner} now", now)
     session.flush()

@@ -27,6 +27,8 @@ OPENED_MAX = 50
 FRESH = timedelta(seconds=30)
 """An older reading of the chain opens no pull."""
 REFUSED_PAUSE = timedelta(minutes=1)
+NOTHING_PAUSE = timedelta(seconds=10)
+"""Who is given nothing now (nothing is short yet, or a cap is reached) makes room for those behind it."""
 IDLE_MAX = timedelta(minutes=10)
 """A pull that could not even be signed in that time is not wanted any more."""
 
@@ -98,6 +100,8 @@ def open_due(session: Session, custody: Custody, now: datetime, config: Settings
         amount = amount_due(need, config.allowance_pull_min_microusd, config.allowance_pull_max_microusd)
         if amount:
             opened.append(_pull(row, amount, now))
+        else:
+            row.retry_at = now + NOTHING_PAUSE
     session.add_all(opened)
     session.flush()
     return len(opened)
@@ -132,9 +136,13 @@ def drop_idle(session: Session, now: datetime) -> None:
         .limit(OPENED_MAX)
     ).all()
     for pull, state in rows:
-        give_back(session, pull, "the allowance has ended" if state != "active" else "it was not sent in time", now)
         if pull.batch_id is not None:
-            session.get_one(SettlementBatchRow, pull.batch_id, with_for_update=True).done_at = now
+            # Whoever signs holds the batch: under its lock it is certain that nothing is signed.
+            batch = session.get_one(SettlementBatchRow, pull.batch_id, with_for_update=True, populate_existing=True)
+            if session.scalar(select(exists().where(SigningRow.batch_id == batch.id, SigningRow.outcome.is_(None)))):
+                continue
+            batch.done_at = now
+        give_back(session, pull, "the allowance has ended" if state != "active" else "it was not sent in time", now)
     session.flush()
 
 

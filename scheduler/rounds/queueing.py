@@ -20,7 +20,7 @@ from scheduler.placement.queue.turns import Turns
 from scheduler.placement.queue.waiting import Waiting, capacity_of
 from scheduler.placement.requests import Request
 from scheduler.placement.snapshot import Snapshot
-from scheduler.rounds import asking, holdings
+from scheduler.rounds import asking, discounts, holdings
 from scheduler.rounds.asking import request_of_row
 from scheduler.rounds.queued import COLUMNS, WAITS, Queued, Words
 from scheduler.tables import Job, QueueMark
@@ -87,7 +87,8 @@ def competition(
     ]
     elsewhere = [job_id for job_id, mark in marks.items() if mark.held_nodes and job_id not in ids]
     others = session.scalars(select(Job).where(Job.id.in_(elsewhere), *_WAITING)).all() if elsewhere else ()
-    beyond = [_waiting(job, request_of_row(job), 0, marks[job.id]) for job in others]
+    less = discounts.of(session, {job.organization_id for job in others}) if others else {}
+    beyond = [_waiting(job, request_of_row(job, less.get(job.organization_id, 0)), 0, marks[job.id]) for job in others]
     known, at = holdings.known(session, now), int(now.timestamp())
     # Only who is due and has no places needs to know where some will be free.
     due = any(one.passed_at is not None and not one.held for one in here)

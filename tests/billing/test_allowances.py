@@ -1,5 +1,6 @@
 """An allowance is proven by its owner alone, pulled from before money is needed, exactly once, and lends nothing."""
 
+import base64
 from dataclasses import replace
 from datetime import timedelta
 
@@ -18,7 +19,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 from test_settlement import Changed, run, settle, settle_all
 
-from billing.chains.port import ChainInstruction, ChainTransaction
+from billing.chains.answers import AccountAnswer
+from billing.chains.port import ChainInstruction, ChainTransaction, ChainUnavailable, Holding
 from billing.chains.transactions import (
     APPROVE_CHECKED,
     associated_token_address,
@@ -35,6 +37,7 @@ from billing.treasury import reconciliation
 from infra.database import Database
 from market.clock import ManualClock
 from market.errors import Conflict, InvalidInput, NotFound
+from market.money import MICROUSD_MAX
 from market.receipts import verify_receipt
 
 
@@ -270,6 +273,64 @@ def test_a_transaction_that_is_not_final_waits_and_one_that_never_was_lapses(til
     for _ in range(4):
         till.look(400)
     assert "no such transaction" in till.found().detail
+
+
+class Poisoned:
+    """A chain that cannot tell of one transaction, and of nothing else."""
+
+    def __init__(self, net: LocalNet, signature: str) -> None:
+        self._chain, self._signature = net.chain, signature
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._chain, name)
+
+    def read_transaction(self, signature: str) -> object:
+        if signature == self._signature:
+            raise ChainUnavailable("it is of a form that nobody knows")
+        return self._chain.read_transaction(signature)
+
+
+def test_an_offer_that_the_chain_cannot_tell_of_keeps_nobody_waiting_and_lapses(
+    till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    till.open()
+    till.pull()
+    poison = till.approve(till.ask(owner="org_B").memo, by=till.net.wallet(USDC))
+    monkeypatch.setattr(till.net, "chain", Poisoned(till.net, poison))
+    till.offer(poison, owner="org_B")
+    before = till.found().read_at
+    till.ask(keep=2 * USDC)
+    till.look()
+    assert till.found().read_at != before
+    for _ in range(4):
+        till.look(400)
+    assert "no such transaction" in till.found("org_B").detail
+
+
+def test_an_approval_without_limit_is_one_of_all_that_the_market_counts_to(till: Till) -> None:
+    till.open(amount=2**64 - 1)
+    till.pull()
+    assert (till.found().delegated_microusd, till.available()) == (MICROUSD_MAX, USDC)
+
+
+def test_what_the_token_program_owns_and_is_no_token_account_holds_nothing() -> None:
+    for size in (82, 355):
+        data = base64.b64encode(bytes(size)).decode()
+        assert AccountAnswer(owner=str(TOKEN_PROGRAM), data=(data, "base64")).holding() == Holding()
+
+
+def test_who_can_be_given_nothing_makes_room_for_others(till: Till) -> None:
+    till.open(keep=USDC, daily=USDC)
+    till.pull()
+    till.ask(keep=2 * USDC, daily=USDC)
+    till.look()
+    with till.database.transaction() as session:
+        assert len(session.execute(pulls.wanting(till.clock.now())).all()) == 1
+        assert pulls.open_due(session, till.custody, till.clock.now(), CONFIG) == 0, "its cap of the day is reached"
+        assert session.execute(pulls.wanting(till.clock.now())).all() == []
+        assert len(session.execute(pulls.wanting(till.clock.now() + pulls.NOTHING_PAUSE)).all()) == 1
+    with pytest.raises(InvalidInput, match=r"0\.10 USDC is never pulled"):
+        till.ask(daily=1)
 
 
 BREAKS = {

@@ -27,6 +27,13 @@ def test_what_cannot_be_meant_is_refused(
     assert value not in refused.value.detail.replace(words, "")
 
 
+def test_a_minimum_charge_is_within_what_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRIDBAY_WINDOW_SECONDS", "300")
+    monkeypatch.setenv("GRIDBAY_MINIMUM_SECONDS", "301")
+    with pytest.raises(InvalidInput, match=r"GRIDBAY_MINIMUM_SECONDS.* window of 300 s"):
+        settings.__wrapped__()
+
+
 def test_a_database_may_be_named_as_everybody_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRIDBAY_DATABASE_URL", "postgresql://me@host/name")
     assert settings.__wrapped__().database_url.get_secret_value() == "postgresql+psycopg://me@host/name"
