@@ -47,8 +47,8 @@ def _axis() -> str:
 def _line(at: int, name: str, ranked: Sequence[int]) -> str:
     steps = [LEAST * (MOST / LEAST) ** (point / POINTS) for point in range(POINTS + 1)]
     points = " ".join(f"{_x(step):.1f},{_y(bisect_right(ranked, step) / len(ranked)):.1f}" for step in steps)
-    y = TOP + 200 + 18 * at
+    y = TOP + 16 + 18 * at
     return (
         f'<polyline points="{points}" fill="none" stroke="{COLOURS[at]}" stroke-width="2"/>\n'
-        f'<text x="{WIDTH - RIGHT - 190}" y="{y}" fill="{COLOURS[at]}">{name}</text>'
+        f'<text x="{LEFT + 16}" y="{y}" fill="{COLOURS[at]}">{name}</text>'
     )
