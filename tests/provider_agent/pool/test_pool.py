@@ -6,11 +6,13 @@ import signal
 import stat
 import time
 from collections.abc import Coroutine, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from awaiting import until
 
 from provider_agent.minder import control, launcher, layout, orders
 from provider_agent.minder.orders import Cause, Command, Order
@@ -89,7 +91,12 @@ class Node:
 
     def nurseries(self) -> list[psutil.Process]:
         """They carry no mark, for their minders must not: they end when their runner does."""
-        return [process for process in self.tree() if NURSERY in process.cmdline()]
+        return [process for process in self.tree() if _is_nursery(process)]
+
+    def unmarked(self) -> set[int]:
+        """What stopping would not find, though it is there."""
+        tree = {process.pid for process in self.tree()} - {process.pid for process in self.nurseries()}
+        return tree - {process.pid for process in self.processes()}
 
     def kill(self, name: str) -> int:
         """kill -9 of the pool's processes whose name or command line has that."""
@@ -119,6 +126,12 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     assert not head.scratch.exists()
 
 
+def _is_nursery(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return NURSERY in process.cmdline()
+    return False
+
+
 @pytest.fixture
 def running(node: Node) -> Iterator[Path]:
     """A job that runs on a GPU of the pool until it is stopped."""
@@ -127,10 +140,10 @@ def running(node: Node) -> Iterator[Path]:
     while not ((log := orders.log_path(folder)).exists() and log.read_bytes()):
         assert control.outcome(folder) is None
     yield folder
-    tree, nurseries, marked = node.tree(), node.nurseries(), {process.pid for process in node.processes()}
+    # A process that is just being started, or is a nursery's child for a moment, is none of them yet.
+    until(lambda: not node.unmarked(), "whatever is below the raylet has its mark", 10)
     control.kill(folder)
     node.run(node.pool.release(folder.name))
-    assert {process.pid for process in tree} - {process.pid for process in nurseries} <= marked
 
 
 def ended(folder: Path) -> orders.Outcome:
