@@ -4,6 +4,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
+from market.components import Components
 from market.resources import Unit
 from market.states import JobState, Reason
 
@@ -24,7 +25,8 @@ def message_type(name: str) -> type[Message]:
 class AttemptPlaced(Message):
     """An attempt got a lease; from granted_at to held_until it is funded by the job's open hold.
 
-    The price is what its organization pays: its discount is taken off already.
+    The price is what its organization pays: its discount is taken off already. components: what the price was made of,
+    where more is in it than the unit's own.
     """
 
     job_id: str
@@ -38,6 +40,7 @@ class AttemptPlaced(Message):
     quantity_milli: int
     price_microusd_per_unit_hour: int
     discount_basis_points: int = 0
+    components: Components | None = None
     simulated: bool
     granted_at: datetime
     held_until: datetime

@@ -8,10 +8,13 @@ MICROUSD_PER_USDC = 1_000_000
 MILLISECONDS_PER_HOUR = 3_600_000
 MILLI = 1_000
 BASIS_POINTS = 10_000
+GIB = 2**30
 MICROUSD_MAX = 2**53 - 1
 """The largest amount anywhere: it survives JSON readers that hold numbers as doubles."""
 PRICE_MAX_MICROUSD = 10**9
 """The highest price of one unit and hour, asked or offered."""
+COMPONENT_PRICE_MAX_MICROUSD = 10**6
+"""The highest price of an hour of a CPU beside GPUs, of a GiB of memory, of a GiB of disk."""
 
 _DECIMAL = re.compile(r"^(\d{1,10})(?:\.(\d{1,6}))?$", re.ASCII)
 
@@ -37,6 +40,22 @@ def format_usdc(amount_microusd: int) -> str:
     sign, amount = ("-" if amount_microusd < 0 else ""), abs(amount_microusd)
     whole, fraction = divmod(amount, MICROUSD_PER_USDC)
     return f"{sign}{whole}.{f'{fraction:06d}'.rstrip('0').ljust(2, '0')}"
+
+
+def beside_price_microusd(taken: tuple[int, int, int], prices: tuple[int, int, int], quantity_milli: int) -> int:
+    """What that many thousandths of CPUs, bytes of memory and bytes of disk add to the price of each unit and hour of
+    the same share of a job, rounded down. prices: of an hour of a CPU, of a GiB of memory, of a GiB of disk.
+
+    This is the one stated rounding of a price that is asked; nothing is added where there are no units.
+    """
+    (cpu_milli, memory_bytes, disk_bytes), (of_cpu, of_memory, of_disk) = taken, prices
+    total = cpu_milli * of_cpu * GIB + MILLI * (memory_bytes * of_memory + disk_bytes * of_disk)
+    return total // (quantity_milli * GIB) if quantity_milli else 0
+
+
+def discounted_microusd(asked_microusd: int, discount_basis_points: int) -> int:
+    """What a discount leaves of a price that is asked, rounded down."""
+    return asked_microusd * (BASIS_POINTS - discount_basis_points) // BASIS_POINTS
 
 
 def usage_charge_microusd(quantity_milli: int, run_ms: int, price_microusd_per_unit_hour: int) -> int:

@@ -10,7 +10,7 @@ from billing.charging import capture, holds
 from billing.charging.faults import Fault, fault_of, owes_minimum
 from billing.charging.windows import Rate, renewal
 from billing.ledger import posting
-from billing.metering import usage
+from billing.metering import components, usage
 from billing.tables.funding import HoldRow, WindowRow
 from billing.tables.metering import MeteredLeaseRow
 from infra.bulk import insert_rows, write_changes
@@ -55,6 +55,7 @@ def bind_many(
         changed = [waiting[item.job_id, item.attempt_number] for item in ready.values()]
         locked = holds.locked_first(session, changed, trimmed)
     insert_rows(session, MeteredLeaseRow, rows)
+    components.freeze(session, {item.lease_id: item.components for item in ready.values() if item.components})
     insert_rows(session, WindowRow, windows)
     write_changes(session)
     usage.adopt(session, ready, now)

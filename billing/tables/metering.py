@@ -59,6 +59,23 @@ class MeteredLeaseRow(Base):
     charged_microusd: Mapped[int] = mapped_column(server_default=text("0"))
 
 
+class MeteredComponentsRow(Base):
+    """What the price of a lease was made of, where more is in it than the unit's own (market/components.py). Frozen:
+    every line of the lease is published with it."""
+
+    __tablename__ = "metered_components"
+
+    lease_id: Mapped[str] = mapped_column(ForeignKey("metered_leases.lease_id"), primary_key=True)
+    unit_microusd_per_hour: Mapped[int]
+    cpu_milli: Mapped[int]
+    cpu_microusd_per_hour: Mapped[int]
+    memory_bytes: Mapped[int]
+    memory_microusd_per_gib_hour: Mapped[int]
+    disk_bytes: Mapped[int]
+    disk_microusd_per_gib_hour: Mapped[int]
+    bid_microusd_per_unit_hour: Mapped[int]
+
+
 class ReadingStreamRow(Base):
     """One unbroken chain of a lease's readings; a node that lost its spool begins another.
 

@@ -251,6 +251,7 @@ STATEMENTS: Sequence[str] = (
         " OR NEW.minimum_ms > OLD.minimum_ms",
         "price, fee and parties of a lease are frozen, its counters only grow",
     ),
+    *_immutable("metered_components", "what the price of a lease was made of never changes"),
     *_frozen(
         "usage_lines_frozen",
         "usage_lines",

@@ -21,7 +21,7 @@ from portal_api.identity.tokens import TokenKind
 from portal_api.node_views import minute_view, node_views
 from portal_api.portal import PortalDep
 from portal_api.strictness import StrictRoute
-from scheduler.supply import health, nodes, offers, providers, terms
+from scheduler.supply import health, nodes, prices, providers, terms
 from scheduler.tables import Node
 
 router = APIRouter(route_class=StrictRoute, prefix="/provider/v1", tags=["provider"])
@@ -143,7 +143,7 @@ async def set_price(portal: PortalDep, provider: SignedInProvider, node_id: str,
     now = portal.now()
 
     def change(session: Session) -> NodeView:
-        offers.set_price(
+        prices.set_price(
             session, provider.provider_id, node_id, request.unit, request.price_microusd_per_unit_hour, now
         )
         return node_views(session, [session.get_one(Node, node_id)])[0]

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scheduler.placement import prices
 from scheduler.placement.books import Books
 from scheduler.placement.demand import Need
 from scheduler.placement.requests import Request
@@ -21,13 +22,15 @@ TOUCHED_MAX = 1 << 16
 class Shape:
     """Requests that differ in whose they are alone.
 
-    whole: what one node must have. lasting: which offers suit but for what of them is free. asking: by offer, its price
-    where it suits now, UNFIT elsewhere. seen: how many of the touches are in it. facts: of which facts lasting is.
+    whole: what one node must have. lasting: which offers suit but for what of them is free. prices: by offer, what the
+    request would pay there but for its bid. asking: the same where it suits now, and no more than the bid; UNFIT
+    elsewhere. seen: how many of the touches are in it. facts: of which facts lasting is.
     need: what the packing makes of it, by which packing.
     """
 
     whole: Request
     lasting: Flags
+    prices: Numbers
     asking: Numbers
     seen: int = 0
     facts: int = -1
@@ -52,8 +55,8 @@ class Candidates:
         if shape is None:
             if len(self._shapes) >= SHAPES_MAX:
                 del self._shapes[next(iter(self._shapes))]
-            size = len(self._every)
-            shape = Shape(request.together, np.empty(size, dtype=np.bool_), np.empty(size, dtype=np.int64))
+            size, known = len(self._every), self._books.snapshot.price
+            shape = Shape(request.together, np.empty(size, dtype=np.bool_), known, np.empty(size, dtype=np.int64))
         self._shapes[key] = shape
         if shape.facts != self._facts:
             self._judge(shape)
@@ -82,6 +85,7 @@ class Candidates:
         stay = passing(self._books, shape.whole, self._every, LASTING_RULES)
         shape.lasting.fill(False)
         shape.lasting[stay] = True
+        shape.prices = prices.paid(self._books.snapshot, shape.whole)
         shape.asking.fill(UNFIT)
         shape.seen, shape.facts = len(self._touched), self._facts
         self._ask(shape, stay)
@@ -98,5 +102,5 @@ class Candidates:
 
     def _ask(self, shape: Shape, at: Places) -> None:
         suits = passing(self._books, shape.whole, at, ROOM_RULES)
-        price = shape.whole.price_of(self._books.snapshot.price[suits])
+        price = shape.prices[suits]
         shape.asking[suits] = np.minimum(price, shape.whole.bid) if shape.whole.spot else price

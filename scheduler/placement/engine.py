@@ -175,7 +175,7 @@ class Engine:
         self._candidates.drawn(node)
         self._drawn.add(node)
         host = books.snapshot.nodes[node]
-        price = 0 if host.simulated else min(request.price_of(facts.price_microusd_per_unit_hour), request.bid)
+        price = 0 if host.simulated else min(int(shape.prices[offer]), request.bid)
         return Decision(request, facts, host, gpus, price, member)
 
     @staticmethod

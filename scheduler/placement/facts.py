@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 from operator import attrgetter
 
+from market.components import ComponentPrices
 from market.resources import Unit
 from market.terms_api import SPOT_FLOOR_MILLI
 
@@ -75,6 +76,7 @@ class OfferFacts:
     order (empty for CPUs). parts: those that leases hold a part of. mig: the profile its devices are cut to, "" whole.
     pcie_mb: MB a second between the host and the slowest of its GPUs, 0 where one was not measured.
     left_seconds: until it ends for good, open_seconds: until its schedule closes it (0: it is closed); None: never.
+    components: what it asks beside the price of its units; None: nothing.
     """
 
     offer_id: str
@@ -92,6 +94,7 @@ class OfferFacts:
     left_seconds: int | None = None
     open_seconds: int | None = None
     pcie_mb: int = 0
+    components: ComponentPrices | None = None
 
 
 _OF_ROOM = {"cpu_free_milli", "memory_free_bytes", "disk_free_bytes", "revision", "groups", "free_gpus", "parts"}

@@ -178,7 +178,6 @@ def _alone(request: Request) -> bool:
 
 def _place(books: Books, nodes: _Nodes, shape: Shape, request: Request) -> tuple[int, int, list[SpotWork]] | None:
     """Where room is made for a request, and of what; a place that will be free anyway is the best."""
-    prices = books.snapshot.price
     best: tuple[tuple[int, ...], int, int, list[SpotWork]] | None = None
     for node in nodes.room:
         for offer in books.offers_of[node]:
@@ -189,7 +188,7 @@ def _place(books: Books, nodes: _Nodes, shape: Shape, request: Request) -> tuple
                 continue
             cost = (
                 len(chosen) > 0,
-                min(request.price_of(int(prices[offer])), request.bid),
+                min(int(shape.prices[offer]), request.bid),
                 len(chosen),
                 sum(work.bid for work in chosen),
                 -sum(work.began_at for work in chosen),

@@ -8,7 +8,8 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from market.money import BASIS_POINTS
+from market.components import ComponentPrices
+from market.money import BASIS_POINTS, beside_price_microusd
 from market.resources import GpuRequest, Unit
 from scheduler.placement.facts import Version
 
@@ -70,7 +71,7 @@ class Request:
     each member with these resources. group, group_max: at most so many members of that group on one node, 0 any
     number. price_tolerance_milli: by how many thousandths an offer may be dearer than the cheapest if it strands less.
     spot: it may be interrupted, and pays its limit, the bid, where an offer asks more. discount_basis_points: off what
-    offers ask; limits, bids and every price that a request is told are what is left.
+    offers ask all in; limits, bids and every price that a request is told are what is left.
     """
 
     job_id: str
@@ -109,10 +110,21 @@ class Request:
         return limit if self.spot and limit is not None else NO_BID
 
     def price_of(self, asked: Asked) -> Asked:
-        """What it would pay for what offers ask, rounded down."""
+        """What it would pay for what offers ask of it all in, rounded down as `discounted_microusd` does."""
         if not self.discount_basis_points:
             return asked
-        return asked * (BASIS_POINTS - self.discount_basis_points) // BASIS_POINTS
+        left = BASIS_POINTS - self.discount_basis_points
+        # In two steps, because the product of the largest price would not fit 64 bits.
+        return asked // BASIS_POINTS * left + asked % BASIS_POINTS * left // BASIS_POINTS
+
+    @property
+    def quantity_milli(self) -> int:
+        """Thousandths of the units that one member is priced by: its GPUs, or its CPUs where it asks for none."""
+        return self.gpu.count * self.gpu_milli if self.gpu else self.cpu_milli
+
+    def beside(self, prices: ComponentPrices) -> int:
+        """What its CPUs, memory and disk add to each unit's price under an offer that asks so much for them."""
+        return beside_price_microusd((self.cpu_milli, self.memory_bytes, self.disk_bytes), prices, self.quantity_milli)
 
     @property
     def shape(self) -> Self:

@@ -58,7 +58,7 @@ class Snapshot:
 
     @property
     def price(self) -> Numbers:
-        """Micro-USDC for a unit and hour."""
+        """Micro-USDC for a unit and hour, of the unit alone; placement/prices.py has what a request is asked."""
         return self.numbers(PRICE)
 
     @property
@@ -85,14 +85,28 @@ class Snapshot:
 
     def where(self, facet: Facet, holds: Callable[[Any], bool], at: Places) -> Flags:
         """At which of these offers it holds."""
+        code, values = self._coded(facet)
+        return np.array([holds(value) for value in values], dtype=np.bool_)[code[at]]
+
+    def valued(self, facet: Facet, value_of: Callable[[Any], int], at: Places | slice) -> Numbers:
+        """A number of these offers that follows from the value of each."""
+        code, values = self._coded(facet)
+        return np.array([value_of(value) for value in values], dtype=np.int64)[code[at]]
+
+    def all_are(self, facet: Facet, value: Hashable) -> bool:
+        """Whether no offer has another value."""
+        _, values = self._coded(facet)
+        return all(one == value for one in values)
+
+    def _coded(self, facet: Facet) -> tuple[Numbers, dict[Hashable, int]]:
+        """By offer the number of its value, and the values in the order of their numbers."""
         known = self._facets.get(facet)
         if known is None:
             codes: dict[Hashable, int] = {}
             values = (facet.read(one) for one in (self.nodes if facet.of_node else self.offers))
             coded = np.fromiter((codes.setdefault(value, len(codes)) for value in values), np.int64)
             known = self._facets[facet] = (coded[self.node_of] if facet.of_node else coded, codes)
-        code, values_known = known
-        return np.array([holds(value) for value in values_known], dtype=np.bool_)[code[at]]
+        return known
 
     def changes_since(self, earlier: "Snapshot") -> Changes | None:
         """What changed, None where nodes, offers or devices came or went. What was an array there is one here."""

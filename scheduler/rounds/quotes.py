@@ -11,6 +11,7 @@ from market.errors import MarketError, NoOffer
 from market.money import window_hold_microusd
 from market.resources import Unit
 from market.specs import JobSpec, Retry
+from scheduler.placement import prices
 from scheduler.placement.books import Books
 from scheduler.placement.explain import explain
 from scheduler.placement.requests import Request
@@ -93,7 +94,7 @@ def _plan(books: Books, spec: JobSpec, discount_basis_points: int) -> Plan | NoO
     if spec.budget.max_price is not None:
         limit = spec.budget.max_price
     elif len(positions):
-        limit = request.price_of(int(books.snapshot.price[positions].max()))
+        limit = int(prices.paid(books.snapshot, request, positions).max())
     else:
         return _no_offer(explanation)
     unit = request.unit or Unit.CPU
@@ -124,7 +125,7 @@ def _limit(books: Books, spec: JobSpec, discount_basis_points: int) -> Limit | N
     found = sieve(books, request, STANDING_RULES)
     if not found.suits.any():
         return _no_offer(str(explain(books, request, STANDING_RULES)))
-    dearest = request.price_of(int(books.snapshot.price[found.suits].max()))
+    dearest = int(prices.paid(books.snapshot, request, np.flatnonzero(found.suits)).max())
     return Limit(unit, spec.quantity_milli, dearest)
 
 
@@ -141,4 +142,4 @@ def _expected(books: Books, request: Request, matching: int) -> int | None:
         return None
     free = sieve(books, request).suits
     suits = free if free.any() else sieve(books, request, STANDING_RULES).suits
-    return min(request.price_of(int(books.snapshot.price[suits].min())), request.bid)
+    return min(int(prices.paid(books.snapshot, request, np.flatnonzero(suits)).min()), request.bid)

@@ -14,6 +14,7 @@ from infra.writing import WritingSession
 from market.ids import new_id
 from market.messages import AttemptPlaced
 from market.resources import Unit
+from scheduler.placement import prices
 from scheduler.placement.decisions import Decision
 from scheduler.rounds.queued import Queued, wake_followers
 from scheduler.tables import NodeState
@@ -99,6 +100,7 @@ def _grant(decision: Decision) -> Grant:
         node_id=decision.node.node_id,
         gpu_ids=decision.gpus,
         price_microusd_per_unit_hour=decision.price_microusd_per_unit_hour,
+        components=prices.made_of(decision.offer, decision.request),
     )
 
 
@@ -107,7 +109,7 @@ def _spot_attempt(decision: Decision, grant: Grant) -> dict[str, object]:
         "attempt_id": grant.attempt_id,
         "job_id": grant.job_id,
         "bid_microusd_per_unit_hour": decision.request.bid,
-        "asked_microusd_per_unit_hour": decision.offer.price_microusd_per_unit_hour,
+        "asked_microusd_per_unit_hour": prices.asked_by(decision.offer, decision.request),
     }
 
 
@@ -126,6 +128,7 @@ def _message(job: Queued, decision: Decision, grant: Grant, now: datetime) -> At
         quantity_milli=job.quantity_milli,
         price_microusd_per_unit_hour=grant.price_microusd_per_unit_hour,
         discount_basis_points=decision.request.discount_basis_points,
+        components=grant.components,
         simulated=node.simulated,
         granted_at=now,
         held_until=now + timedelta(seconds=job.funded_seconds),

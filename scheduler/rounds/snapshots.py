@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from infra.statements import Statement
+from market.components import ComponentPrices
 from market.resources import Unit
 from scheduler.placement.facts import NodeFacts, OfferFacts, version_of
 from scheduler.placement.snapshot import Snapshot
@@ -24,7 +25,10 @@ _NODES = Statement(
 )
 _OFFERS = Statement(
     """
-    SELECT id AS offer_id, node_id, unit, model, price_microusd_per_unit_hour
+    SELECT id AS offer_id, node_id, unit, model, price_microusd_per_unit_hour,
+        CASE WHEN cpu_microusd_per_hour + memory_microusd_per_gib_hour + disk_microusd_per_gib_hour > 0
+            THEN ARRAY[cpu_microusd_per_hour, memory_microusd_per_gib_hour, disk_microusd_per_gib_hour]
+        END AS components
     FROM offers WHERE ended_at IS NULL ORDER BY id
     """
 )
@@ -78,6 +82,7 @@ def _offers(
             **(_card(cards.get((row.node_id, row.model))) if row.unit == Unit.GPU else _cpus(nodes[row.node_id])),
             **said.get(row.node_id, {}),
             pcie_mb=pcie_mb.get((row.node_id, row.model), 0) if row.unit == Unit.GPU else 0,
+            components=ComponentPrices(*row.components) if row.components else None,
         )
         for row in _OFFERS.rows(session, {})
         if row.node_id in nodes

@@ -8,7 +8,8 @@ from sqlalchemy.orm import Session
 from infra.outbox import wake
 from market.errors import Conflict, InvalidInput
 from market.resources import GpuFacts, Inventory, Unit
-from scheduler.supply import health, offers
+from scheduler.supply import health
+from scheduler.supply.prices import DEFAULT_PRICE_MICROUSD, keep_listed
 from scheduler.tables import Gpu, Lease, Node
 from scheduler.waking import PLACE
 from scheduler.work import leases
@@ -41,7 +42,7 @@ def write(session: Session, node: Node, inventory: Inventory, prices: dict[Unit,
     _write_gpus(session, node, inventory.gpus)
     health.quarantine(session, node, now)
     leases.recount(session, {node.id: node})
-    offers.keep_listed(session, node, {gpu.model for gpu in inventory.gpus}, prices, now)
+    keep_listed(session, node, {gpu.model for gpu in inventory.gpus}, prices, now)
     node.revision += 1
     session.flush()
     wake(session, PLACE)
@@ -59,7 +60,7 @@ def _follow_simulated(
             remedy="wait until its jobs have ended, or join under a new key",
         )
     node.simulated = simulated
-    usual = offers.DEFAULT_PRICE_MICROUSD
+    usual = DEFAULT_PRICE_MICROUSD
     return {unit: usual[unit] if price is None else price for unit, price in prices.items()}
 
 

@@ -1,21 +1,17 @@
-"""Offers: what nodes ask; searching them, and changing a price without touching a lease that runs."""
+"""Offers as they are searched: what nodes ask, of whom, for what."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from enum import StrEnum
 
 import numpy as np
 from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
-from infra.outbox import wake
-from market.errors import InvalidInput, NotFound
-from market.ids import new_id
+from market.components import ComponentPrices
 from market.measured import Measure, rate_in_words
-from market.money import PRICE_MAX_MICROUSD
 from market.resources import GpuRequest, Unit
+from scheduler.placement import prices
 from scheduler.placement.books import Books
 from scheduler.placement.explain import explain
 from scheduler.placement.requests import Request, Terms
@@ -23,12 +19,8 @@ from scheduler.placement.rules import RULES
 from scheduler.placement.sieve import in_words, sieve
 from scheduler.proofs import benchmarks
 from scheduler.rounds import snapshots
-from scheduler.tables import Node, Offer
-from scheduler.tables.offers import CPU_MODEL
-from scheduler.waking import PLACE
+from scheduler.tables import Offer
 
-DEFAULT_PRICE_MICROUSD = {Unit.GPU: 400_000, Unit.CPU: 20_000}
-"""What a node asks whose provider did not say: 0.40 USDC for a GPU-hour, 0.02 for a CPU-hour."""
 SEARCH_MAX = 200
 EXA_OPERATIONS = 10**18
 LISTED_RULES = tuple(rule for rule in RULES if rule.standing or rule.name == "online")
@@ -62,7 +54,7 @@ class OfferOrder(StrEnum):
 class OfferRecord:
     """One node's offer, as market.customer_api.OfferView shows it; `measured` only where a search asks for it.
 
-    The price is what its reader would pay.
+    The price is what its reader would pay, all in, for what was asked for; components: what the offer asks for more.
     """
 
     offer_id: str
@@ -79,6 +71,7 @@ class OfferRecord:
     price_microusd_per_unit_hour: int
     simulated: bool
     verified: bool
+    components: ComponentPrices | None = None
     measured: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -174,57 +167,6 @@ def of_node(session: Session, node_id: str) -> list[Offer]:
     return sorted(session.scalars(standing), key=lambda offer: (offer.unit is Unit.CPU, offer.model))
 
 
-def set_price(
-    session: Session, provider_id: str, node_id: str, unit: Unit, price_microusd: int, now: datetime
-) -> list[Offer]:
-    """Ask that price for the node's GPUs (of every model) or CPUs from now on; a withdrawn offer stands again.
-
-    The old offer ends and a new one begins; leases keep the price they began with. Raises NotFound, InvalidInput.
-    """
-    node = _own_node(session, provider_id, node_id)
-    _check_price(node, price_microusd)
-    latest = _latest(session, node, unit)
-    if not latest:
-        raise NotFound(f"node {node_id} has never offered any {unit.upper()}")
-    for offer in latest:
-        if offer.ended_at is None or offer.withdrawn:
-            _replace(session, node, offer, price_microusd, now)
-    _changed(session, node)
-    return of_node(session, node_id)
-
-
-def withdraw(session: Session, provider_id: str, node_id: str, unit: Unit, now: datetime) -> None:
-    """Offer the node's GPUs or CPUs no longer, until a price is set again. Leases that run are not touched."""
-    node = _own_node(session, provider_id, node_id)
-    for offer in _latest(session, node, unit):
-        if offer.ended_at is None:
-            offer.ended_at = now
-        offer.withdrawn = True
-    _changed(session, node)
-
-
-def keep_listed(
-    session: Session, node: Node, gpu_models: set[str], prices: dict[Unit, int | None], now: datetime
-) -> None:
-    """Make the standing offers of a locked node follow what it has; a price that is given replaces the old one.
-
-    What is there and was never offered is offered; what is gone ends; what its provider withdrew stays withdrawn.
-    """
-    for unit, models in ((Unit.GPU, gpu_models), (Unit.CPU, {CPU_MODEL})):
-        latest = {offer.model: offer for offer in _latest(session, node, unit)}
-        asked = prices.get(unit)
-        usual = max(latest.values(), key=lambda offer: offer.started_at, default=None)
-        fallback = DEFAULT_PRICE_MICROUSD[unit] if usual is None else usual.price_microusd_per_unit_hour
-        for model in sorted(models):
-            offer = latest.get(model)
-            if offer is None:
-                _begin(session, node, unit, model, price_microusd=fallback if asked is None else asked, now=now)
-            elif asked is not None or (offer.ended_at is not None and not offer.withdrawn) or node.simulated:
-                _replace(session, node, offer, offer.price_microusd_per_unit_hour if asked is None else asked, now)
-        for model in sorted(latest.keys() - models):
-            latest[model].ended_at = latest[model].ended_at or now
-
-
 def _record(books: Books, request: Request, position: int) -> OfferRecord:
     snapshot = books.snapshot
     offer = snapshot.offers[position]
@@ -242,63 +184,8 @@ def _record(books: Books, request: Request, position: int) -> OfferRecord:
         free_milli=len(offer.free_gpus) * 1000 if gpu else node.cpu_free_milli,
         cpu_free_milli=node.cpu_free_milli,
         memory_free_bytes=node.memory_free_bytes,
-        price_microusd_per_unit_hour=request.price_of(offer.price_microusd_per_unit_hour),
+        price_microusd_per_unit_hour=request.price_of(prices.asked_by(offer, request)),
         simulated=node.simulated,
         verified=node.tier > 0,
+        components=offer.components and ComponentPrices(*map(request.price_of, offer.components)),
     )
-
-
-def _own_node(session: Session, provider_id: str, node_id: str) -> Node:
-    node = session.scalar(select(Node).where(Node.id == node_id, Node.provider_id == provider_id).with_for_update())
-    if node is None:
-        raise NotFound(f"there is no node {node_id} of yours")
-    return node
-
-
-def _check_price(node: Node, price_microusd: int) -> None:
-    if not 0 <= price_microusd <= PRICE_MAX_MICROUSD:
-        raise InvalidInput(f"a price lies between 0 and {PRICE_MAX_MICROUSD} micro-USDC an hour")
-    if node.simulated and price_microusd:
-        raise InvalidInput("simulated nodes earn nothing: their price is always 0")
-
-
-def _latest(session: Session, node: Node, unit: Unit) -> list[Offer]:
-    """The newest offer of each model that the node ever offered of that unit."""
-    newest = (
-        select(Offer)
-        .where(Offer.node_id == node.id, Offer.unit == unit)
-        .ext(distinct_on(Offer.model))
-        .order_by(Offer.model, Offer.ended_at.is_(None).desc(), Offer.started_at.desc(), Offer.id.desc())
-    )
-    return list(session.scalars(newest))
-
-
-def _begin(session: Session, node: Node, unit: Unit, model: str, *, price_microusd: int, now: datetime) -> None:
-    session.add(
-        Offer(
-            id=new_id("off"),
-            provider_id=node.provider_id,
-            node_id=node.id,
-            unit=unit,
-            model=model,
-            price_microusd_per_unit_hour=0 if node.simulated else price_microusd,
-            started_at=now,
-        )
-    )
-    session.flush()
-
-
-def _replace(session: Session, node: Node, offer: Offer, price_microusd: int, now: datetime) -> None:
-    """End an offer, if it stands, and begin its successor; one that stands at that price already stays."""
-    price = 0 if node.simulated else price_microusd
-    if offer.ended_at is None:
-        if offer.price_microusd_per_unit_hour == price:
-            return
-        offer.ended_at = now
-        session.flush()
-    _begin(session, node, offer.unit, offer.model, price_microusd=price, now=now)
-
-
-def _changed(session: Session, node: Node) -> None:
-    node.revision += 1
-    wake(session, PLACE)

@@ -4,7 +4,7 @@ from scheduler.tables.discounts import OrganizationDiscount
 from scheduler.tables.files import LogSegment, OutputFile, Workdir
 from scheduler.tables.health import GpuMinute, NodeCondition
 from scheduler.tables.jobs import LIVE, Attempt, Job
-from scheduler.tables.leases import Lease, LeaseGpu
+from scheduler.tables.leases import Lease, LeaseComponents, LeaseGpu
 from scheduler.tables.nodes import Gpu, Node, NodeState, Pool, PortalPulse, Provider, SweepPulse
 from scheduler.tables.offers import Offer
 from scheduler.tables.proofs import Benchmark, CardRate, ProofChallenge, ProofStanding
@@ -23,6 +23,7 @@ __all__ = [
     "GpuMinute",
     "Job",
     "Lease",
+    "LeaseComponents",
     "LeaseGpu",
     "LogSegment",
     "Node",

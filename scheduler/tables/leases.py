@@ -46,6 +46,23 @@ class Lease(Base):
     released_at: Mapped[datetime | None] = mapped_column(Timestamp)
 
 
+class LeaseComponents(Base):
+    """What the price of a lease was made of, where more is in it than the unit's own (market/components.py); written
+    once, beside the lease, whose attempt it names."""
+
+    __tablename__ = "lease_components"
+
+    attempt_id: Mapped[str] = mapped_column(ForeignKey("attempts.id"), primary_key=True)
+    unit_microusd_per_hour: Mapped[int]
+    cpu_milli: Mapped[int]
+    cpu_microusd_per_hour: Mapped[int]
+    memory_bytes: Mapped[int]
+    memory_microusd_per_gib_hour: Mapped[int]
+    disk_bytes: Mapped[int]
+    disk_microusd_per_gib_hour: Mapped[int]
+    bid_microusd_per_unit_hour: Mapped[int]
+
+
 class LeaseGpu(Base):
     """A slice of a GPU that a lease holds; released together with its lease."""
 

@@ -10,18 +10,20 @@ from typing import Any, Protocol
 
 from sqlalchemy.orm import Session
 
+from infra.bulk import insert_rows
 from infra.statements import Statement
 from infra.wakeups import after_commit
 from infra.writing import Write, write
+from market.components import Components
 from market.states import AttemptState, JobState, Reason, advance
-from scheduler.tables import Attempt, Job, Lease, LeaseGpu, Node
+from scheduler.tables import Attempt, Job, Lease, LeaseComponents, LeaseGpu, Node
 from scheduler.tables.leases import WHOLE_GPU_TEXT
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """An attempt and its lease to be: whole GPUs by their keys, and the price it keeps, in micro-USDC for a unit and
-    hour."""
+    """An attempt and its lease to be: whole GPUs by their keys, the price it keeps, in micro-USDC for a unit and hour,
+    and what that was made of, where more is in it than the unit's own."""
 
     attempt_id: str
     lease_id: str
@@ -29,6 +31,7 @@ class Grant:
     node_id: str
     gpu_ids: Sequence[int]
     price_microusd_per_unit_hour: int
+    components: Components | None = None
 
 
 class Standing(Protocol):
@@ -110,4 +113,6 @@ def write_grants(session: Session, grants: Sequence[Grant], now: datetime) -> No
         "gpus{n}": [gpu_id for one in grants for gpu_id in one.gpu_ids],
     }
     write(session, Write(_TABLES, _GRANT, values))
+    made = [{"attempt_id": one.attempt_id, **one.components.model_dump()} for one in grants if one.components]
+    insert_rows(session, LeaseComponents, made)
     after_commit(session, *{f"node:{one.node_id}" for one in grants})

@@ -13,6 +13,7 @@ from infra.bulk import insert_rows, values_of
 from infra.outbox import wake
 from infra.statements import Statement
 from infra.wakeups import after_commit
+from market.components import Components
 from market.customer_api import PAGE_MAX
 from market.errors import NotFound
 from market.resources import Unit
@@ -43,10 +44,13 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
+    """components: what its price was made of, where more is in it than the unit's own."""
+
     attempt_id: str
     number: int
     state: AttemptState
     reason: Reason
+    components: Components | None
     detail: str
     node_id: str
     node_name: str
@@ -104,10 +108,11 @@ _JOBS = Statement(
 )
 _ATTEMPTS = Statement(
     """
-    SELECT attempt.job_id, attempt.id, attempt.number, attempt.state, attempt.reason, attempt.detail, attempt.node_id,
-        node.name, attempt.provider_id, attempt.price_microusd_per_unit_hour, attempt.exit_code, attempt.placed_at,
-        attempt.started_at, attempt.ended_at
+    SELECT attempt.job_id, attempt.id, attempt.number, attempt.state, attempt.reason, to_jsonb(made) AS components,
+        attempt.detail, attempt.node_id, node.name, attempt.provider_id, attempt.price_microusd_per_unit_hour,
+        attempt.exit_code, attempt.placed_at, attempt.started_at, attempt.ended_at
     FROM attempts AS attempt JOIN nodes AS node ON node.id = attempt.node_id
+    LEFT JOIN lease_components AS made ON made.attempt_id = attempt.id
     WHERE attempt.job_id = ANY(cast(:jobs AS text[]))
     ORDER BY attempt.job_id, attempt.number
     """
@@ -249,6 +254,9 @@ def _attempts(session: Session, job_ids: Sequence[str]) -> dict[str, list[Attemp
     found: dict[str, list[AttemptRecord]] = defaultdict(list)
     if not job_ids:
         return found
-    for job_id, attempt_id, number, state, reason, *others in _ATTEMPTS.rows(session, {"jobs": list(job_ids)}):
-        found[job_id].append(AttemptRecord(attempt_id, number, AttemptState(state), Reason(reason), *others))
+    for job_id, attempt_id, number, state, reason, made, *others in _ATTEMPTS.rows(session, {"jobs": list(job_ids)}):
+        components = None if made is None else Components(**made)
+        found[job_id].append(
+            AttemptRecord(attempt_id, number, AttemptState(state), Reason(reason), components, *others)
+        )
     return found

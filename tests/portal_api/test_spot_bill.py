@@ -9,7 +9,7 @@ from market.agent_api import AttemptStatus
 from market.resources import Unit
 from market.states import Reason
 from scheduler import tables
-from scheduler.supply import offers
+from scheduler.supply import prices
 
 pytestmark = pytest.mark.anyio
 BID = 12_000
@@ -84,7 +84,7 @@ async def test_a_reclaimed_spot_job_pays_its_bid_for_what_ran_and_no_more(world:
 def reprice(world: PortalWorld, node: Node, price: int) -> None:
     with world.base.database.transaction() as session:
         row = session.get_one(tables.Node, node.node_id)
-        offers.set_price(session, row.provider_id, row.id, Unit.CPU, price, world.clock.now())
+        prices.set_price(session, row.provider_id, row.id, Unit.CPU, price, world.clock.now())
 
 
 async def submitted(world: PortalWorld, customer: Customer, resources: dict[str, int]) -> str:

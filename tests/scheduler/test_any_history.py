@@ -28,7 +28,7 @@ from market.terms_api import NodeTermsView
 from scheduler import handlers
 from scheduler.placement.queue.waiting import Account
 from scheduler.rounds import shares
-from scheduler.supply import offers, terms
+from scheduler.supply import prices, terms
 from scheduler.tables import Attempt, Gpu, Job, Lease, LeaseGpu, Node, SpotAttempt
 from scheduler.work import jobs
 
@@ -96,7 +96,7 @@ class AnyHistory(RuleBasedStateMachine):
     @rule(at=st.integers(0, 1), price=st.sampled_from([1, 300_000, 2_000_000]))
     def reprice(self, at: int, price: int) -> None:
         node = self.nodes[at]
-        offers.set_price(self.world.session, node.provider_id, node.id, Unit.GPU, price, self.world.clock.now())
+        prices.set_price(self.world.session, node.provider_id, node.id, Unit.GPU, price, self.world.clock.now())
 
     @rule(at=st.integers(0, 1), spot=st.booleans(), floor=st.sampled_from([0, 500, 1000]), draining=st.booleans())
     def say_terms(self, at: int, spot: bool, floor: int, draining: bool) -> None:

@@ -10,7 +10,7 @@ from market.health import Condition, HealthCode
 from market.resources import Unit
 from scheduler.proofs import mending, standings
 from scheduler.proofs.judgement import ProofState
-from scheduler.supply import health, intervals, nodes, offers
+from scheduler.supply import health, intervals, nodes, prices
 from scheduler.tables import Gpu, Node, NodeState, SupplyInterval
 from scheduler.upkeep import listening, sweep
 
@@ -48,9 +48,9 @@ def test_an_interval_lasts_as_long_as_the_same_is_offered(world: World) -> None:
 def test_a_price_changes_nothing_and_a_withdrawal_ends_it(world: World) -> None:
     node = world.node(["H100"])
     look(world)
-    offers.set_price(world.session, node.provider_id, node.id, Unit.GPU, 7, world.clock.now())
+    prices.set_price(world.session, node.provider_id, node.id, Unit.GPU, 7, world.clock.now())
     assert look(world, 5) == [("CPU", 16_000, 0, None), ("H100", 1000, 0, None)]
-    offers.withdraw(world.session, node.provider_id, node.id, Unit.GPU, world.clock.now())
+    prices.withdraw(world.session, node.provider_id, node.id, Unit.GPU, world.clock.now())
     assert look(world) == [("CPU", 16_000, 0, None), ("H100", 1000, 0, 5)]
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scheduler.placement import prices
 from scheduler.placement.books import Books
 from scheduler.placement.requests import WHOLE_MILLI, Request
 from scheduler.placement.snapshot import Flags
@@ -86,7 +87,7 @@ def choose_places(
     waits = (until_free(snapshot.nodes[one].node_id, gpus) for one, gpus in zip(node.tolist(), lacking, strict=True))
     taken_for = np.fromiter(waits, np.int64, len(at))
     short = (books.cpu[node] < request.cpu_milli) + (books.memory[node] < request.memory_bytes).astype(np.int64)
-    order = np.lexsort((snapshot.price[at], short, taken_for, pool))
+    order = np.lexsort((prices.asked(snapshot, request, at), short, taken_for, pool))
     _, first = np.unique(node[order], return_index=True)
     order = order[np.sort(first)]
     _, starts, counts = np.unique(pool[order], return_index=True, return_counts=True)

@@ -5,6 +5,7 @@ from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
+from market.components import ComponentPrices
 from market.resources import GpuRequest, Unit
 from scheduler.placement.facts import NodeFacts, OfferFacts, Part
 from scheduler.placement.queue.waiting import Account, Amounts, Waiting
@@ -46,6 +47,8 @@ def offer_values(offer: OfferFacts) -> list[Any]:
 def offer_of(values: Sequence[Any]) -> OfferFacts:
     parts, *given = values
     named = _named(_OFFER, given) | {"parts": tuple(Part(*part) for part in parts)}
+    if named.get("components") is not None:
+        named["components"] = ComponentPrices(*named["components"])
     return OfferFacts(**named | {"unit": Unit(named["unit"])})
 
 

@@ -1,8 +1,8 @@
 """A request that names a model gets cards whose name has those words."""
 
 from market.resources import GpuRequest, gpu_matches
+from scheduler.placement import prices
 from scheduler.placement.books import Books
-from scheduler.placement.facts import OfferFacts
 from scheduler.placement.requests import Request
 from scheduler.placement.rules.rule import Judges, Relaxing, Rule
 from scheduler.placement.snapshot import IS_GPU, Facet, Flags, Places
@@ -21,11 +21,12 @@ def keeps(books: Books, request: Request, at: Places) -> Flags:
 
 def _least(books: Books, request: Request, at: Places) -> Request | None:
     """Another model: that of the cheapest of these offers."""
-    gpus = [books.snapshot.offers[place] for place in at.tolist() if books.snapshot.is_gpu[place]]
-    if request.gpu is None or request.gpu.model is None or not gpus:
+    at = at[books.snapshot.is_gpu[at]]
+    if request.gpu is None or request.gpu.model is None or len(at) == 0:
         return None
-    cheapest: OfferFacts = min(gpus, key=lambda offer: (offer.price_microusd_per_unit_hour, offer.offer_id))
-    return request.with_gpu(model=cheapest.model)
+    asked, offers = prices.asked(books.snapshot, request, at).tolist(), books.snapshot.offers
+    cheapest = min(zip(asked, at.tolist(), strict=True), key=lambda one: (one[0], offers[one[1]].offer_id))[1]
+    return request.with_gpu(model=offers[cheapest].model)
 
 
 RULE = Rule(

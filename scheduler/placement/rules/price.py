@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from market.money import format_usdc
+from scheduler.placement import prices
 from scheduler.placement.books import Books
 from scheduler.placement.requests import Request
 from scheduler.placement.rules.rule import Judges, Relaxing, Rule
@@ -11,12 +12,12 @@ from scheduler.placement.snapshot import Flags, Places
 
 def keeps(books: Books, request: Request, at: Places) -> Flags:
     """Offers at the limit or below."""
-    return request.price_of(books.snapshot.price[at]) <= (request.price_limit_microusd_per_unit_hour or 0)
+    return prices.paid(books.snapshot, request, at) <= (request.price_limit_microusd_per_unit_hour or 0)
 
 
 def _least(books: Books, request: Request, at: Places) -> Request:
     """A limit as high as the cheapest of these offers asks."""
-    return replace(request, price_limit_microusd_per_unit_hour=request.price_of(int(books.snapshot.price[at].min())))
+    return replace(request, price_limit_microusd_per_unit_hour=int(prices.paid(books.snapshot, request, at).min()))
 
 
 def _says(request: Request) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from market.money import format_usdc
+from scheduler.placement import prices
 from scheduler.placement.books import Books
 from scheduler.placement.facts import NodeFacts
 from scheduler.placement.requests import Request
@@ -19,7 +20,7 @@ _FLOOR = Column(True, _floor)
 
 def floors(books: Books, request: Request, at: Places) -> Numbers:
     """The least that the request may bid for a unit and hour of these offers, in micro-USDC."""
-    found: Numbers = -(-books.snapshot.price[at] * books.snapshot.numbers(_FLOOR)[at] // 1000)
+    found: Numbers = -(-prices.asked(books.snapshot, request, at) * books.snapshot.numbers(_FLOOR)[at] // 1000)
     return request.price_of(found)
 
 

@@ -1,9 +1,12 @@
 """Markets, and what is asked of them, for the laws of placement; and the rules once more, naively, offer by offer."""
 
+import math
 from dataclasses import replace
+from fractions import Fraction
 
 from hypothesis import strategies as st
 
+from market.components import ComponentPrices
 from market.resources import GpuRequest, Unit, gpu_matches
 from scheduler.placement.decisions import Choice, Decision
 from scheduler.placement.facts import NodeFacts, OfferFacts, Part
@@ -54,6 +57,13 @@ def request(job_id: str, gpus: int = 0, **changes: object) -> Request:
 
 rarely = st.sampled_from([False] * 7 + [True])
 versions = st.sampled_from([(), (8, 0), (9, 0)])
+A_BYTE = 2**30
+"""The price of a GiB at which a byte costs a micro-USDC an hour."""
+beside = st.one_of(
+    st.none(),
+    st.none(),
+    st.builds(ComponentPrices, st.integers(0, 2), st.sampled_from([0, A_BYTE, A_BYTE // 2 * 3]), st.just(0)),
+)
 words = st.frozensets(st.sampled_from(["a", "b"]), max_size=2)
 
 
@@ -112,11 +122,14 @@ def markets(draw: st.DrawFn) -> Snapshot:
                     pcie_mb=draw(st.sampled_from([0, 20_000])),
                     left_seconds=draw(st.sampled_from([None, None, 0, 100])),
                     open_seconds=draw(st.sampled_from([None, None, 0, 100])),
+                    components=draw(beside),
                 )
             )
         if draw(st.booleans()):
             price = draw(st.integers(1, 4))
-            offers.append(OfferFacts(f"{host.node_id}-cpu", host.node_id, Unit.CPU, "CPU", 64, 0, (), price))
+            disk = draw(st.sampled_from([None, None, ComponentPrices(0, 0, A_BYTE)]))
+            cpus = OfferFacts(f"{host.node_id}-cpu", host.node_id, Unit.CPU, "CPU", 64, 0, (), price, components=disk)
+            offers.append(cpus)
     return Snapshot(hosts, offers)
 
 
@@ -210,10 +223,19 @@ def suits(asked: Request, offer: OfferFacts, host: NodeFacts) -> bool:
 
 
 def _pays(asked: Request, limit: int, offer: OfferFacts, host: NodeFacts) -> bool:
-    asks = offer.price_microusd_per_unit_hour
+    asks = asks_all_in(asked, offer)
     if not asked.spot:
         return asks <= limit
     return host.spot_floor_milli is not None and limit * 1000 >= asks * host.spot_floor_milli
+
+
+def asks_all_in(asked: Request, offer: OfferFacts) -> int:
+    """What an offer asks of a request for a unit and hour, in fractions."""
+    cpu, memory, disk = offer.components or (0, 0, 0)
+    units = Fraction(asked.gpu.count * asked.gpu_milli if asked.gpu else asked.cpu_milli, 1000)
+    share = Fraction(asked.cpu_milli * cpu, 1000)
+    share += Fraction(asked.memory_bytes * memory + asked.disk_bytes * disk, 2**30)
+    return offer.price_microusd_per_unit_hour + math.floor(share / units)
 
 
 def _has_room(asked: Request, offer: OfferFacts, host: NodeFacts) -> bool:

@@ -9,6 +9,7 @@ from market.resources import GpuRequest
 from scheduler.placement.books import Books
 from scheduler.placement.choose import choose
 from scheduler.placement.explain import CHANGES_MAX, explain
+from scheduler.placement.prices import paid
 from scheduler.placement.requests import Request, Terms
 from scheduler.placement.rules import RULES, STANDING_RULES
 from scheduler.placement.sieve import sieve
@@ -41,7 +42,7 @@ def test_a_request_that_one_higher_price_would_place_is_told_the_lowest_such(mar
     suits = sieve(Books(market), free).suits
     told = explain(Books(market), request("poor", gpus, price_limit_microusd_per_unit_hour=0))
     prices = [change.request.price_limit_microusd_per_unit_hour for change in told.changes if _is_price(change.parts)]
-    assert prices == ([int(market.price[suits].min())] if suits.any() else [])
+    assert prices == ([int(paid(market, free)[suits].min())] if suits.any() else [])
 
 
 def _is_price(parts: tuple[tuple[str, str, str], ...]) -> bool:

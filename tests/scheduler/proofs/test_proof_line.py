@@ -14,7 +14,7 @@ from scheduler.proofs import exchange, planning, rates, standings
 from scheduler.proofs.exchange import ProofOutOfTurn
 from scheduler.proofs.judgement import Check, Finding, ProofState
 from scheduler.rounds import snapshots
-from scheduler.supply import offers
+from scheduler.supply import offers, prices
 from scheduler.supply.offers import OfferFilters, OfferOrder
 from scheduler.tables import Benchmark, Node, ProofChallenge, ProofStanding
 from scheduler.tables.proofs import NODE, Cause, ChallengeState
@@ -330,7 +330,7 @@ def test_the_cheapest_work_is_not_always_the_cheapest_hour(proving: ProvingWorld
     with proving.database.transaction() as session:
         for node_id, price in ((fast, 500_000), (slow, 450_000), (unknown, 1)):
             owner = session.get_one(Node, node_id).provider_id
-            offers.set_price(session, owner, node_id, Unit.GPU, price, proving.clock.now())
+            prices.set_price(session, owner, node_id, Unit.GPU, price, proving.clock.now())
         wanted = OfferFilters(unit=Unit.GPU)
         by_price, by_work = (offers.search(session, wanted, order=order) for order in OfferOrder)
         [first] = offers.search(session, wanted, 1, OfferOrder.WORK)
