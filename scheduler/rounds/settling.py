@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from infra.outbox import publish, wake
 from infra.writing import WritingSession
-from market.ids import new_id
+from market.ids import new_ids
 from market.messages import AttemptPlaced
 from market.resources import Unit
 from scheduler.placement import prices
@@ -61,7 +61,8 @@ class Settling:
         """Write them with what else the transaction writes."""
         self.lock({decision.node.node_id for decision in decisions})
         sound = [one for one in decisions if _still_true(one, self._nodes.get(one.node.node_id))]
-        given = [(self._jobs[decision.request.job_id], decision, _grant(decision)) for decision in sound]
+        named = zip(sound, new_ids("att", len(sound)), new_ids("lease", len(sound)), strict=True)
+        given = [(self._jobs[one.request.job_id], one, _grant(one, *ids)) for one, *ids in named]
         grants.write_grants(self._session, [grant for _, _, grant in given], self._now)
         spot.begin(self._session, [_spot_attempt(one, grant) for _, one, grant in given if one.request.spot])
         publish(self._session, *[_message(job, decision, grant, self._now) for job, decision, grant in given])
@@ -92,10 +93,10 @@ def _still_true(decision: Decision, node: Standing | None) -> bool:
     return node is not None and node.revision == decision.node.revision and node.state == NodeState.ONLINE
 
 
-def _grant(decision: Decision) -> Grant:
+def _grant(decision: Decision, attempt_id: str, lease_id: str) -> Grant:
     return Grant(
-        attempt_id=new_id("att"),
-        lease_id=new_id("lease"),
+        attempt_id=attempt_id,
+        lease_id=lease_id,
         job_id=decision.request.job_id,
         node_id=decision.node.node_id,
         gpu_ids=decision.gpus,

@@ -71,7 +71,7 @@ class Job(Base):
 
 
 class Attempt(Base):
-    """One numbered try at a job on one node.
+    """One numbered try at a job on one node. provider_id repeats its node's.
 
     stop_reason, stop_at: it is to be stopped for that reason from that time on (None: not at all).
     log_end: where the stored copy of its log ends.
@@ -94,7 +94,7 @@ class Attempt(Base):
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
     number: Mapped[int]
     node_id: Mapped[str] = mapped_column(ForeignKey("nodes.id"))
-    provider_id: Mapped[str] = mapped_column(ForeignKey("providers.id"))
+    provider_id: Mapped[str]
     price_microusd_per_unit_hour: Mapped[int]
     state: Mapped[AttemptState] = mapped_column(ATTEMPT_STATE)
     reason: Mapped[Reason] = mapped_column(REASON)

@@ -20,7 +20,8 @@ WHOLE_GPU_TEXT = "{[0,1000)}"
 class Lease(Base):
     """Bound from granted_at on, funded until held_until, holding its resources until released_at.
 
-    price_microusd_per_unit_hour is frozen when the lease begins; on simulated nodes it is 0.
+    job_id and node_id repeat its attempt's. price_microusd_per_unit_hour is frozen when the lease begins; on simulated
+    nodes it is 0.
     """
 
     __tablename__ = "leases"
@@ -32,8 +33,8 @@ class Lease(Base):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     attempt_id: Mapped[str] = mapped_column(ForeignKey("attempts.id"), unique=True)
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
-    node_id: Mapped[str] = mapped_column(ForeignKey("nodes.id"))
+    job_id: Mapped[str]
+    node_id: Mapped[str]
     cpu_milli: Mapped[int]
     memory_bytes: Mapped[int]
     disk_bytes: Mapped[int]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from market.errors import IllegalTransition
-from market.ids import is_id, new_id
+from market.ids import is_id, new_id, new_ids
 from market.states import ATTEMPT_TRANSITIONS, JOB_TRANSITIONS, AttemptState, JobState, advance
 
 
@@ -30,3 +30,12 @@ def test_identifiers_sort_by_time_and_say_what_they_name() -> None:
     assert is_id(first, "job")
     assert not is_id(first, "att")
     assert not is_id(first.lower(), "job")
+
+
+def test_identifiers_made_together_are_each_their_own() -> None:
+    made = new_ids("att", 500)
+    assert len(set(made)) == 500
+    assert all(is_id(one, "att") for one in made)
+    assert len({one[:14] for one in made}) == 1, "of one millisecond"
+    assert {one[-1] for one in made} > set("0Z"), "every character comes"
+    assert new_ids("att", 0) == []
