@@ -6,6 +6,7 @@ import hashlib
 import json
 import sys
 import urllib.request
+from collections import defaultdict
 from pathlib import Path
 
 
@@ -29,22 +30,6 @@ def root_of(node, index, width, path):
     return node
 
 
-def check_line(entry, receipt):
-    line, epoch, name = entry["line"], entry["epoch"], entry["line"]["line_id"]
-    charged_ms, less = max(line["to_ms"], line.get("minimum_ms", 0)), line.get("discount_basis_points", 0)
-    charge = line["quantity_milli"] * charged_ms * line["price_microusd_per_unit_hour"] // 3_600_000_000
-    due, amount, points = charge - line["charged_before_microusd"], line["amount_microusd"], line["fee_basis_points"]
-    require(amount == due or (line["capped"] and 0 <= amount < due), f"the amount of {name}")
-    shares = [amount * (10_000 - points) // (10_000 - less or 1), amount * (points - less) // (10_000 - less or 1)]
-    found = [line["provider_microusd"], line["fee_microusd"], line["rounding_microusd"]]
-    require(0 <= less <= points <= 10_000 != less and found == [*shares, amount - sum(shares)], f"the shares of {name}")
-    require(line["job_id"] == receipt["job_id"], f"{name} is of another job")
-    leaf = sha(b"gridbay/leaf/v1\n", bytes.fromhex(entry["salt"]), document=line)
-    tree = root_of(leaf, entry["index"], epoch["line_count"], entry["path"])
-    numbers = {key: epoch[key] for key in ("epoch", "line_count", "total_microusd")}
-    require(sha(b"gridbay/epoch/v1\n", tree, document=numbers).hex() == epoch["root"], f"{name} is in another epoch")
-
-
 def check_anchor(url, treasury, signature, epoch):
     options = {"encoding": "jsonParsed", "commitment": "finalized", "maxSupportedTransactionVersion": 1}
     asked = {"jsonrpc": "2.0", "id": 1, "method": "getTransaction", "params": [signature, options]}
@@ -57,23 +42,38 @@ def check_anchor(url, treasury, signature, epoch):
     require(treasury in [key["pubkey"] for key in message["accountKeys"] if key["signer"]], "the anchor's signer")
 
 
-receipt, reached = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")), {}
+receipt, reached, left = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")), {}, {}
 adjusted = receipt.get("adjustments", [])
 require(receipt["format"] == f"gridbay/receipt/v{2 if adjusted else 1}", "the format")
 for entry in sorted(receipt["lines"], key=lambda item: item["line"]["window_number"]):
-    check_line(entry, receipt)
-    line, before = entry["line"], reached.get(entry["line"]["lease_id"], (-1, 0, 0))
-    following = (line["from_ms"], line["charged_before_microusd"]) == before[1:] and line["to_ms"] >= line["from_ms"]
-    require(following and line["window_number"] > before[0], f"{line['line_id']} does not continue the one before it")
-    reached[line["lease_id"]] = (line["window_number"], line["to_ms"], before[2] + line["amount_microusd"])
+    line, epoch, name = defaultdict(int, entry["line"]), entry["epoch"], entry["line"]["line_id"]
+    less, points, amount = line["discount_basis_points"], line["fee_basis_points"], line["amount_microusd"]
+    beside = sum(line[f"{kind}_bytes"] * line[f"{kind}_microusd_per_gib_hour"] for kind in ("memory", "disk")) * 1000
+    beside += line["cpu_milli"] * line["cpu_microusd_per_hour"] * 2**30
+    asked = line["unit_microusd_per_hour"] + beside // (line["quantity_milli"] * 2**30 or 1)
+    paid, price = asked * (10_000 - less) // 10_000, line["price_microusd_per_unit_hour"]
+    made = sum(key.endswith("_hour") for key in entry["line"]) > 1  # It tells what its price was made of.
+    require(not made or price == min(paid, line["bid_microusd_per_unit_hour"] or paid), f"the price of {name}")
+    window, ran_ms, charged = reached.get(line["lease_id"], (-1, 0, 0))
+    following = line["from_ms"] == ran_ms <= line["to_ms"] and line["charged_before_microusd"] == charged
+    require(following and line["window_number"] > window, f"{name} does not continue the one before it")
+    due = line["quantity_milli"] * max(line["to_ms"], line["minimum_ms"]) * price // 3_600_000_000 - charged
+    require(amount == due or (line["capped"] and 0 <= amount < due), f"the amount of {name}")
+    shares = [amount * (10_000 - points) // (10_000 - less or 1), amount * (points - less) // (10_000 - less or 1)]
+    found = [line["provider_microusd"], line["fee_microusd"], line["rounding_microusd"]]
+    require(0 <= less <= points <= 10_000 != less and found == [*shares, amount - sum(shares)], f"the shares of {name}")
+    require(line["job_id"] == receipt["job_id"], f"{name} is of another job")
+    leaf = sha(b"gridbay/leaf/v1\n", bytes.fromhex(entry["salt"]), document=entry["line"])
+    tree = root_of(leaf, entry["index"], epoch["line_count"], entry["path"])
+    numbers = {key: epoch[key] for key in ("epoch", "line_count", "total_microusd")}
+    require(sha(b"gridbay/epoch/v1\n", tree, document=numbers).hex() == epoch["root"], f"{name} is in another epoch")
+    reached[line["lease_id"]], left[name] = (line["window_number"], line["to_ms"], charged + amount), amount
     if len(sys.argv) > 3:
-        check_anchor(*sys.argv[2:4], entry["anchor_signature"], entry["epoch"])
-left = {entry["line"]["line_id"]: entry["line"]["amount_microusd"] for entry in receipt["lines"]}
+        check_anchor(*sys.argv[2:4], entry["anchor_signature"], epoch)
 added, back = sum(left.values()), sum(item["amount_microusd"] for item in adjusted)
 for item in adjusted:
     amount, *parts = (item[f"{part}_microusd"] for part in ("amount", "provider", "fee", "rounding"))
     left[item["line_id"]] -= amount
     require(sum(parts) == amount > 0 <= min(*parts, left[item["line_id"]]), item["adjustment_id"])
 require((added, back) == (receipt["total_microusd"], receipt.get("credited_microusd", 0)), "the sums")
-back = f", {back / 1e6:.6f} given back" if back else ""
-print(f"OK: {len(receipt['lines'])} lines, {added / 1e6:.6f} USDC{back}{', anchored' if len(sys.argv) > 3 else ''}")
+print(f"OK: {len(left)} lines, {added / 1e6:.6f} USDC, {back / 1e6:.6f} given back{', anchored' * (len(sys.argv) > 3)}")

@@ -58,6 +58,11 @@ class Components(BaseModel):
         )
 
     @property
+    def told(self) -> bool:
+        """Whether it tells any price."""
+        return any((self.unit_microusd_per_hour, *self.prices, self.bid_microusd_per_unit_hour))
+
+    @property
     def taken(self) -> tuple[int, int, int]:
         return self.cpu_milli, self.memory_bytes, self.disk_bytes
 

@@ -20,6 +20,7 @@ from pydantic import (
 
 from market import merkle
 from market.canonical import canonical_json, tagged_hash
+from market.components import Components
 from market.money import Split, reversal_split, split_charge, usage_charge_microusd
 
 LEAF_TAG = "gridbay/leaf/v1"
@@ -27,19 +28,20 @@ EPOCH_TAG = "gridbay/epoch/v1"
 PSEUDONYM_TAG = b"gridbay/pseudonym/v1"
 SALT_TAG = b"gridbay/salt/v1"
 
-LEFT_OUT = frozenset({"discount_basis_points", "minimum_ms"})
+LEFT_OUT = frozenset({"discount_basis_points", "minimum_ms", *Components.model_fields})
 """Fields of a line that are not there where they are 0, so that lines of before have the bytes they had."""
 
 Hex32 = Field(pattern=r"^[0-9a-f]{64}$")
 
 
-class PublicLine(BaseModel):
+class PublicLine(Components):
     """One usage line as it is published: everything that decides the amount, parties under pseudonyms.
 
     The line covers cumulative run time from_ms..to_ms of its lease; charged_before_microusd is what earlier lines of
     the lease took, so amount = floor(charge(max(to_ms, minimum_ms))) - charged_before. `capped` says that the window's
     hold limited it.
-    The price is after the organization's discount. What few lines have is left out where it is 0.
+    The price is after the organization's discount; what it was made of is told where more is in it than the unit's own.
+    What few lines have is left out where it is 0.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -195,6 +197,10 @@ def pseudonym(epoch_secret: bytes, party_id: str) -> str:
 def line_problems(line: PublicLine) -> list[str]:
     """What of a line's own arithmetic does not hold."""
     problems = []
+    if line.told and line.price_microusd_per_unit_hour != line.price_microusd(
+        line.quantity_milli, line.discount_basis_points
+    ):
+        problems.append("its price does not follow from what it was made of")
     charged_ms = max(line.to_ms, line.minimum_ms)
     due = usage_charge_microusd(line.quantity_milli, charged_ms, line.price_microusd_per_unit_hour)
     due -= line.charged_before_microusd

@@ -7,8 +7,10 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from billing.metering import components
 from billing.tables.bills import UsageLineRow
 from infra.statements import Statement
+from market.components import Components
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,8 @@ class JobCost:
 
 @dataclass(frozen=True, slots=True)
 class BillLine:
-    """One usage line. epoch: the one it is closed in, if any."""
+    """One usage line. epoch: the one it is closed in, if any. components: what its price was made of, where more is in
+    it than the unit's own."""
 
     line_id: str
     attempt_number: int
@@ -43,6 +46,7 @@ class BillLine:
     rounding_microusd: int
     epoch: int | None
     captured_at: datetime
+    components: Components | None = None
 
 
 _COSTS = Statement(
@@ -85,7 +89,8 @@ def lines(session: Session, job_id: str) -> list[BillLine]:
         select(UsageLineRow)
         .where(UsageLineRow.job_id == job_id)
         .order_by(UsageLineRow.attempt_number, UsageLineRow.window_number)
-    )
+    ).all()
+    made = components.of_leases(session, {row.lease_id for row in rows})
     return [
         BillLine(
             line_id=row.id,
@@ -102,6 +107,7 @@ def lines(session: Session, job_id: str) -> list[BillLine]:
             rounding_microusd=row.rounding_microusd,
             epoch=row.epoch,
             captured_at=row.captured_at,
+            components=made.get(row.lease_id),
         )
         for row in rows
     ]

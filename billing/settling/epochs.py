@@ -1,7 +1,7 @@
 """Epochs: a close stamps every open usage line, fixes their Merkle root, and opens the payouts that they make due."""
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import exists, func, select, text
 from sqlalchemy.orm import Session
 
+from billing.metering import components
 from billing.settling import leaves, payouts
 from billing.settling.leaves import Leaf
 from billing.tables.bills import EpochBlockRow, EpochRow, UsageLineRow
@@ -17,6 +18,7 @@ from infra.bulk import insert_rows
 from infra.outbox import publish, wake
 from infra.settings import Settings, settings
 from market import merkle
+from market.components import Components
 from market.errors import NotFound
 from market.messages import EpochClosed
 from market.receipts import EpochRoot, PublicLine, pseudonym
@@ -99,10 +101,18 @@ def epoch_root(row: EpochRow) -> EpochRoot:
     return EpochRoot(epoch=row.number, root=row.root, line_count=row.line_count, total_microusd=row.total_microusd)
 
 
-def public_line(row: UsageLineRow, secret: bytes) -> PublicLine:
-    """A line as its epoch publishes it, with the parties under that epoch's pseudonyms."""
+def public_lines(session: Session, rows: Sequence[UsageLineRow], secret_of: Mapping[int, bytes]) -> list[PublicLine]:
+    """Lines of closed epochs as these publish them, the parties under the epoch's pseudonyms. secret_of: by epoch."""
+    made = components.of_leases(session, {row.lease_id for row in rows})
+    return [_public_line(row, secret_of, made.get(row.lease_id)) for row in rows]
+
+
+def _public_line(row: UsageLineRow, secret_of: Mapping[int, bytes], made: Components | None) -> PublicLine:
+    assert row.epoch is not None
+    secret = secret_of[row.epoch]
     return PublicLine.model_validate(
         {
+            **(made.model_dump() if made is not None else {}),
             "line_id": row.id,
             "job_id": row.job_id,
             "lease_id": row.lease_id,

@@ -28,12 +28,9 @@ def lines(session: Session, number: int, start: int, limit: int = LINES_MAX) -> 
         select(UsageLineRow)
         .where(UsageLineRow.epoch == number, UsageLineRow.leaf_index >= start, UsageLineRow.leaf_index < start + limit)
         .order_by(UsageLineRow.leaf_index)
-    )
-    return EpochLines(
-        lines=[
-            PublishedLine(line=epochs.public_line(row, secret), salt=line_salt(secret, row.id).hex()) for row in rows
-        ]
-    )
+    ).all()
+    public = epochs.public_lines(session, rows, {number: secret})
+    return EpochLines(lines=[PublishedLine(line=line, salt=line_salt(secret, line.line_id).hex()) for line in public])
 
 
 def _closed(session: Session, number: int) -> EpochRow:

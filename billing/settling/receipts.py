@@ -68,13 +68,14 @@ def proven(session: Session, rows: Sequence[UsageLineRow]) -> list[ReceiptLine]:
     closed = {row.number: row for row in session.scalars(select(EpochRow).where(EpochRow.number.in_(numbers)))}
     signatures = epochs.anchors(session, numbers)
     trees = {number: _Tree(session, number) for number in numbers}
+    public = epochs.public_lines(session, rows, {number: row.secret for number, row in closed.items()})
     proven = []
-    for row in rows:
+    for row, line in zip(rows, public, strict=True):
         assert row.epoch is not None and row.leaf_index is not None
         epoch = closed[row.epoch]
         proven.append(
             ReceiptLine(
-                line=epochs.public_line(row, epoch.secret),
+                line=line,
                 salt=line_salt(epoch.secret, row.id).hex(),
                 epoch=epochs.epoch_root(epoch),
                 index=row.leaf_index,

@@ -22,6 +22,7 @@ from infra.outbox.tables import OutboxMessage
 from infra.settings import Settings
 from market.agent_api import Report
 from market.clock import ManualClock
+from market.components import Components
 from market.ids import new_id
 from market.messages import AttemptEnded, AttemptPlaced
 from market.reading_runs import runs_of
@@ -108,6 +109,7 @@ class Books:
         lease_id: str | None = None,
         provider_id: str = PROVIDER,
         discount: int = 0,
+        components: Components | None = None,
     ) -> AttemptPlaced:
         """What the scheduler says when an attempt got a lease; billing has heard it."""
         placed = AttemptPlaced(
@@ -122,6 +124,7 @@ class Books:
             quantity_milli=terms.quantity_milli,
             price_microusd_per_unit_hour=terms.price_limit_microusd_per_unit_hour if price is None else price,
             discount_basis_points=discount,
+            components=components,
             simulated=False,
             granted_at=self.now,
             held_until=self.now + timedelta(seconds=seconds),

@@ -3,7 +3,9 @@
 import hashlib
 import hmac
 import json
+from collections import defaultdict
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +93,21 @@ def test_pseudonyms_salts_and_leaves_are_as_described() -> None:
         assert case["salt"] == salt.hex() == line_salt(secret, line.line_id).hex()
         assert case["leaf"] == tagged("gridbay/leaf/v1", salt, canonical(case["line"])).hex() == line.leaf(salt).hex()
         assert line_problems(line) == []
+
+
+def test_a_price_follows_from_what_it_was_made_of() -> None:
+    secret = bytes.fromhex(EPOCH["secret"])
+    for case in EPOCH["prices"]:
+        line, given = PublicLine.model_validate(case["line"]), defaultdict(int, case["line"])
+        assert case["leaf"] == line.leaf(keyed(secret, "gridbay/salt/v1", line.line_id)).hex()
+        assert line_problems(line) == []
+        beside = Fraction(given["cpu_milli"] * given["cpu_microusd_per_hour"], 1000)
+        for kind in ("memory", "disk"):
+            beside += Fraction(given[f"{kind}_bytes"] * given[f"{kind}_microusd_per_gib_hour"], 2**30)
+        asked = given["unit_microusd_per_hour"] + beside * 1000 // given["quantity_milli"]
+        assert case["asked_microusd_per_unit_hour"] == asked == line.asked_microusd(line.quantity_milli)
+        paid = asked * (10_000 - given["discount_basis_points"]) // 10_000
+        assert line.price_microusd_per_unit_hour == min(paid, given["bid_microusd_per_unit_hour"] or paid)
 
 
 def test_tree_root_and_memo_are_as_described() -> None:

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from market import merkle
+from market.components import ComponentPrices, Components
 from market.epochs import PublishedEpoch, PublishedLine, verify_epoch
 from market.money import split_charge, usage_charge_microusd
-from market.receipts import EpochRoot, PublicLine, Receipt, line_salt, pseudonym, verify_receipt
+from market.receipts import EpochRoot, PublicLine, Receipt, line_problems, line_salt, pseudonym, verify_receipt
 
 TAMPERS = 10_000 if os.environ.get("GRIDBAY_SOAK") else 500
 SECRET = bytes(range(32))
@@ -27,6 +28,8 @@ def lease_lines(number: int, windows: int, random: Random) -> list[PublicLine]:
     quantity, price = random.randrange(250, 8000), random.randrange(0, 4_000_000)
     to_ms = charged = least = 0
     less = 250 * (number % 2)
+    parts = components_of(number, random)
+    price = parts.price_microusd(quantity, less) if parts.told else price
     made = []
     for window in range(windows):
         from_ms, before = to_ms, charged
@@ -57,9 +60,19 @@ def lease_lines(number: int, windows: int, random: Random) -> list[PublicLine]:
                 fee_microusd=split.fee_microusd,
                 rounding_microusd=split.rounding_microusd,
                 captured_at="2026-11-21T12:00:00.000000Z",
+                **parts.model_dump(),
             )
         )
     return made
+
+
+def components_of(number: int, random: Random) -> Components:
+    """What the prices of some leases are made of; of some of these of a bid, too."""
+    if number % 3 != 2:
+        return Components()
+    taken = random.randrange(1, 9_000), random.randrange(1, 2**38), random.randrange(1, 2**41)
+    prices = ComponentPrices(random.randrange(1, 9_000), random.randrange(1, 9_000), random.randrange(1, 900))
+    return Components.of(random.randrange(1, 900_000), prices, taken, 700_000 if number % 2 else 0)
 
 
 def published(leases: int = 6) -> list[Document]:
@@ -165,6 +178,32 @@ def swap_parts(lines: list[Document], random: Random) -> None:
 
 
 LINE_TAMPERS: list[Callable[[list[Document], Random], None]] = [drop, double, swap, swap_parts, move_money]
+
+
+@pytest.mark.parametrize("field", Components.model_fields)
+def test_a_price_that_does_not_follow_from_what_it_was_made_of_is_refused_whoever_publishes_it(field: str) -> None:
+    taken, prices = (4_000, 2**34, 2**37), ComponentPrices(5_000, 1_000, 100)
+    bid = 150_000 if field == "bid_microusd_per_unit_hour" else 0
+    made = Components.of(200_000, prices, taken, bid)
+    paid = made.price_microusd(2_000, 250)
+    line = lease_lines(0, 1, Random(1))[0].model_copy(update={"quantity_milli": 2_000, "discount_basis_points": 250})
+    charged = usage_charge_microusd(2_000, line.to_ms, paid)
+    split = split_charge(charged, 500, 250)
+    line = line.model_copy(
+        update={
+            **made.model_dump(),
+            "price_microusd_per_unit_hour": paid,
+            "amount_microusd": charged,
+            "provider_microusd": split.provider_microusd,
+            "fee_microusd": split.fee_microusd,
+            "rounding_microusd": split.rounding_microusd,
+        }
+    )
+    assert line_problems(line) == []
+    for value in (0, getattr(made, field) * 2 + 1):
+        if value != getattr(made, field):
+            problems = line_problems(line.model_copy(update={field: value}))
+            assert "its price does not follow from what it was made of" in problems
 
 
 def test_published_lines_lead_to_the_root() -> None:
