@@ -103,7 +103,9 @@ ADVICE: dict[HealthCode, Advice] = {
         "if that is not on purpose: `nvidia-smi -pl WATTS`; its speed is what is proven, not what is usual",
     ),
     HealthCode.MIG_MODE: Advice(
-        True, "the GPU is sliced (MIG mode), and slices are not offered yet", "run `nvidia-smi -i INDEX -mig 0`"
+        True,
+        "the card was cut otherwise than before (MIG), and this device of it is gone",
+        "restart the agent: it then offers what the card is cut into now; `nvidia-smi -i INDEX -mig 0` makes it whole",
     ),
     HealthCode.PCIE_NARROW: Advice(
         False,
@@ -126,7 +128,9 @@ ADVICE: dict[HealthCode, Advice] = {
         True, "the GPU appeared after the agent had started", "restart the agent: its pool then knows this GPU"
     ),
     HealthCode.GPU_UNNAMED: Advice(
-        False, "a device does not tell its UUID and memory, and is not offered", "look at `nvidia-smi -q`, then reboot"
+        False,
+        "a device is not offered, for what it tells of itself is too little",
+        "look at `nvidia-smi -q`, then reboot; a card in MIG mode is cut by `nvidia-smi mig -i INDEX -cgi PROFILE -C`",
     ),
     HealthCode.DRIVER_UNREADY: Advice(
         False,

@@ -26,6 +26,9 @@ NOMINAL_LOW, NOMINAL_HIGH = 94, 113
 
 _SIZE = re.compile(r"^(\d{1,12}(?:\.\d{1,3})?)\s*([KMGT]i?B|B)?$", re.IGNORECASE | re.ASCII)
 _CPU = re.compile(r"^(\d{1,7})m$|^(\d{1,5}(?:\.\d{1,3})?)$", re.ASCII)
+MIG_UUID = "MIG-"
+"""What the UUIDs of slices begin with, and no others."""
+_PROFILE = re.compile(r"^\d{1,2}g\.\d{1,4}gb(?:[+-][a-z.]{1,12})*$", re.ASCII)
 _MODEL = re.compile(r"^[A-Za-z][A-Za-z0-9][A-Za-z0-9 _-]{0,38}$")
 
 
@@ -37,7 +40,10 @@ class Unit(StrEnum):
 
 
 class GpuRequest(BaseModel):
-    """Whole GPUs of one node. model: words that follow each other in a card's name, in any case; None is any."""
+    """GPUs of one node. model: words that follow each other in a card's name, in any case; None is any.
+
+    mig: the profile of the slice of a card that is asked for, such as 1g.10gb; None is a whole card, never a slice.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -45,11 +51,13 @@ class GpuRequest(BaseModel):
     model: str | None = None
     memory_min_bytes: int | None = None
     memory_max_bytes: int | None = None
+    mig: str | None = None
 
 
 class GpuFacts(BaseModel):
     """One device of a node as its agent sees it. uuid: NVML's, such as GPU-5c9e...; simulated ones start with SIM-.
 
+    mig: whether the card is cut (MIG mode). mig_profile: such as 1g.10gb, of a slice of one; a slice's UUID is MIG-...
     pci_device_id: device and vendor as PCI has them (0x233010DE); power_limit_milliwatts: the one that is enforced;
     nvlinks: how many are active; None is what the driver does not tell.
     """
@@ -66,6 +74,7 @@ class GpuFacts(BaseModel):
     power_limit_milliwatts: int | None = Field(default=None, ge=0, le=10_000_000)
     ecc: bool | None = None
     mig: bool | None = None
+    mig_profile: str | None = Field(default=None, max_length=40, pattern=r"^[a-z0-9.+-]+$")
     nvlinks: int | None = Field(default=None, ge=0, le=64)
 
 
@@ -110,7 +119,8 @@ def parse_cpu(text: str | int | float) -> int:
 def parse_gpu(value: str | int | float | Mapping[str, Any]) -> GpuRequest | None:
     """The GPUs asked for: `H100`, `H100:2`, `H100:80GB:2`, `24GB`, `24GB..`, `24GB..48GB:2`, `2`; 0 is none.
 
-    A size is nominal (what the card is sold as); with `..` it is a range of sizes. Raises ValueError.
+    A size is nominal (what the card is sold as); with `..` it is a range of sizes. A MIG profile asks for one slice of
+    a card that is cut so: `A100:1g.5gb`, `1g.10gb`. Raises ValueError.
     """
     word = str(value).strip()
     if word in ("0", ""):
@@ -119,19 +129,26 @@ def parse_gpu(value: str | int | float | Mapping[str, Any]) -> GpuRequest | None
     low: int | None = None
     high: int | None = None
     count: int | None = None
+    mig: str | None = None
     for part in word.split(":"):
         if part.isascii() and part.isdigit() and count is None:
             # Of more digits only their number matters.
             count = int(part[:9])
         elif (".." in part or _SIZE.match(part)) and low is None and high is None and not _is_fraction(part):
             low, high = _memory_range(part)
-        elif _MODEL.match(part) and model is None and low is None and count is None:
+        elif _PROFILE.match(part.lower()) and mig is None:
+            mig = part.lower()
+        elif _MODEL.match(part) and model is None and low is None and count is None and mig is None:
             model = part
         else:
             raise ValueError(_gpu_remedy(word, part))
     if count is not None and not 1 <= count <= GPU_COUNT_MAX:
         raise ValueError(f"{word!r}: ask for 1 to {GPU_COUNT_MAX} GPUs")
-    return GpuRequest(count=count or 1, model=model, memory_min_bytes=low, memory_max_bytes=high)
+    if mig is not None and count not in (None, 1):
+        raise ValueError(
+            f"{word!r}: a program sees one slice of a card; ask for one of a larger profile, or for a card"
+        )
+    return GpuRequest(count=count or 1, model=model, memory_min_bytes=low, memory_max_bytes=high, mig=mig)
 
 
 def gpu_matches(request: GpuRequest, model: str, memory_bytes: int) -> bool:
@@ -172,4 +189,5 @@ def _is_fraction(part: str) -> bool:
 def _gpu_remedy(word: str, part: str) -> str:
     if _is_fraction(part):
         return f"{word!r}: shares of a GPU are not available yet; ask for whole ones"
-    return f"{word!r}: {part!r} is not understood; write MODEL, MODEL:COUNT, MODEL:MEMORY:COUNT, 24GB.. or a count"
+    ways = "MODEL, MODEL:COUNT, MODEL:MEMORY:COUNT, 24GB.. or a count, or for a MIG slice MODEL:1g.10gb"
+    return f"{word!r}: {part!r} is not understood; write {ways}"

@@ -130,7 +130,10 @@ class _Part(BaseModel):
 class Resources(_Part):
     """What the job needs of one node. cpu in thousandths, memory and disk in bytes after parsing."""
 
-    gpu: Gpu = Field(default=None, description="H100, H100:80GB:2, 24GB.., 24GB..48GB:2, a count, or 0 for none")
+    gpu: Gpu = Field(
+        default=None,
+        description="H100, H100:80GB:2, 24GB.., 24GB..48GB:2, A100:1g.5gb (a MIG slice), a count, or 0 for none",
+    )
     cpu: Cpu = Field(default=1000, description="CPUs: 2, 0.5 or 500m")
     memory: Size = Field(default=2 * 10**9, description="RAM: 4GB or 4GiB")
     disk: Size = Field(default=5 * 10**9, description="scratch space of the working directory")

@@ -65,7 +65,7 @@ _KEYS: dict[Order, Callable[[OfferView], tuple[Any, ...]]] = {
 def offers(
     *,
     gpu: Annotated[
-        str | None, typer.Option("--gpu", help="H100, H100:80GB, 24GB.., 24GB..48GB:2", show_default=False)
+        str | None, typer.Option("--gpu", help="H100, H100:80GB, 24GB.., 24GB..48GB:2, A100:1g.5gb", show_default=False)
     ] = None,
     max_price: Annotated[
         str | None, typer.Option("--max-price", help="USDC for one unit and hour, at most.", show_default=False)

@@ -22,7 +22,7 @@ async def search_offers(
     portal: PortalDep,
     member: SignedInMember,
     *,
-    gpu: Annotated[str | None, Query(max_length=80, description="H100, H100:80GB:2, 24GB.., 24GB..48GB:2")] = None,
+    gpu: Annotated[str | None, Query(max_length=80, description="H100, H100:80GB:2, 24GB.., A100:1g.5gb")] = None,
     max_price: Annotated[str | None, Query(max_length=20, description="USDC for one unit and hour")] = None,
     unit: Unit | None = None,
     simulated: Annotated[bool | None, Query(description="only simulated ones, or only real ones")] = None,

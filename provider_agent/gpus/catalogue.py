@@ -45,8 +45,9 @@ def compute_capability(model: str) -> str | None:
 
 @lru_cache(maxsize=256)
 def contradiction(facts: GpuFacts) -> str | None:
-    """How a device's facts are not those of a card of its name, in words; None for a name that is not listed."""
-    cards = cards_of(facts.model)
+    """How a device's facts are not those of a card of its name, in words; None for a name that is not listed, and for a
+    slice, which has less than its card."""
+    cards = cards_of(facts.model) if facts.mig_profile is None else []
     if not cards:
         return None
     if facts.compute_capability is not None and facts.compute_capability not in {c.compute_capability for c in cards}:

@@ -1,13 +1,14 @@
 """GPUs as NVIDIA's management library tells of them; a field that it does not tell is left out, not guessed.
 
-Devices are asked by handles that are kept for a few looks. An error about a field costs the field, one about a device
-the device, and a driver that went away is opened again at the next look.
+A card that is cut (MIG) is not offered whole: each of its slices is a device (devices.py). Devices are asked by handles
+that are kept for a few looks. An error about a field costs the field, one about a device the device, and a driver that
+went away is opened again at the next look.
 """
 
 import ctypes
 import importlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,16 @@ from pydantic import ValidationError
 
 from market.resources import GPU_COUNT_MAX, GpuFacts
 from provider_agent.gpus.catalogue import compute_capability
+from provider_agent.gpus.devices import (
+    MIG_MINORS,
+    NO_INSTANCE,
+    Device,
+    capabilities,
+    files_of,
+    has_its_own_memory,
+    is_cut,
+    slices_of,
+)
 from provider_agent.gpus.nvml_fields import checkup_of, nvlinks_of, pulse_of
 from provider_agent.gpus.port import Gpus, NoGpus
 from provider_agent.gpus.readings import Checkup, GpuReading, Look, Pulse, Trouble, XidEvent
@@ -33,14 +44,14 @@ _Field = TypeVar("_Field")
 _log = structlog.get_logger(__name__)
 
 
-def open_nvml() -> Gpus:
+def open_nvml(minors: Path = MIG_MINORS) -> Gpus:
     """The GPUs behind the installed driver, which may not answer yet; none where no driver is installed."""
     try:
         ctypes.CDLL(LIBRARY)
     except OSError:
         return NoGpus(f"no NVIDIA driver here ({LIBRARY} is not installed)")
     # Imported only where there is a driver: the binding costs 11 MB.
-    return NvmlGpus(importlib.import_module("pynvml"))
+    return NvmlGpus(importlib.import_module("pynvml"), minors)
 
 
 class NvmlGpus:
@@ -48,12 +59,15 @@ class NvmlGpus:
 
     simulated = False
 
-    def __init__(self, binding: Any) -> None:
+    def __init__(self, binding: Any, minors: Path = MIG_MINORS) -> None:
         self._nvml = binding
+        self._minors = minors
         self._open = False
-        self._handles: dict[str, tuple[int, Any]] = {}
+        self._devices: dict[str, Device] = {}
         self._checkups: dict[str, Checkup] = {}
-        self._files: dict[str, str] = {}
+        self._files: dict[str, tuple[str, ...]] = {}
+        self._card_of: dict[str, str] = {}
+        self._cut: set[str] = set()
         self._events: Any = None
         self._looks = 0
         self._found = Look()
@@ -66,18 +80,17 @@ class NvmlGpus:
     def note(self) -> str:
         if self._found.driver is not None:
             return f"the NVIDIA driver does not answer: {self._found.driver_words}"
-        count = len(self._handles)
+        count, slices = len(self._devices), sum(each.profile is not None for each in self._devices.values())
         skipped = "".join(f"; {reason} and is not offered" for reason in self._found.unnamed)
-        return f"{count} GPU{'s' if count != 1 else ''}, driver {self.driver_version or 'of unknown version'}{skipped}"
+        found = f"{count} GPU{'s' if count != 1 else ''}{f' ({slices} of them MIG slices)' if slices else ''}"
+        return f"{found}, driver {self.driver_version or 'of unknown version'}{skipped}"
 
     def facts(self) -> list[GpuFacts]:
         self._find()
         self._known |= {
-            uuid: facts
-            for uuid, (index, device) in self._handles.items()
-            if (facts := self._facts(uuid, index, device)) is not None
+            uuid: facts for uuid, device in self._devices.items() if (facts := self._facts(device)) is not None
         }
-        return [self._known[uuid] for uuid in self._handles if uuid in self._known]
+        return [self._known[uuid] for uuid in self._devices if uuid in self._known]
 
     def look(self) -> Look:
         """A look at what changes quickly; every few looks, and after trouble, at everything."""
@@ -86,9 +99,7 @@ class NvmlGpus:
         if full:
             self._find()
         found = self._found
-        devices = tuple(
-            self._reading(uuid, index, device, full=full) for uuid, (index, device) in self._handles.items()
-        )
+        devices = tuple(self._reading(device, full=full) for device in self._devices.values())
         if any(device.trouble for device in devices):
             # Handles of a reset or reloaded device are void: the next look finds it anew.
             self._looks = 0
@@ -99,6 +110,7 @@ class NvmlGpus:
             driver_version=self.driver_version,
             unnamed=found.unnamed,
             twice=found.twice,
+            recut=found.recut,
             xids=tuple(self._take_events()),
         )
 
@@ -107,7 +119,8 @@ class NvmlGpus:
         if not wanted:
             return []
         shared = [path for path in SHARED_DEVICE_FILES if Path(path).exists()]
-        return shared + [self._files[uuid] for uuid in wanted if uuid in self._files]
+        own = (path for uuid in wanted for path in self._files.get(uuid, ()))
+        return [*shared, *dict.fromkeys(own)]
 
     def _find(self) -> None:
         """The devices there are now, by UUID, and whether the driver answers at all."""
@@ -121,47 +134,81 @@ class NvmlGpus:
         except self._nvml.NVMLError as error:
             self._close(error)
             return
-        handles: dict[str, tuple[int, Any]] = {}
+        found: dict[str, Device] = {}
         unnamed: list[str] = []
         twice: set[str] = set()
+        answering: set[str] = set()
+        opened_by = capabilities(self._minors)
         for index in range(min(count, GPU_COUNT_MAX)):
-            device = self._told(self._nvml.nvmlDeviceGetHandleByIndex, index)
-            uuid = None if device is None else self._uuid(device)
-            memory = None if device is None else self._told(self._nvml.nvmlDeviceGetMemoryInfo, device)
-            if uuid is None or (uuid not in self._files and (memory is None or int(memory.total) <= 0)):
-                # Nothing can be promised about it. A known one is judged by what it answers.
+            card = self._told(self._nvml.nvmlDeviceGetHandleByIndex, index)
+            card_uuid = None if card is None else self._uuid(card)
+            if card is None or card_uuid is None:
                 unnamed.append(f"device {index} does not tell its UUID and memory")
-            elif uuid in handles:
-                twice.add(uuid)
-            else:
-                handles[uuid] = (index, device)
-        self._handles = handles
+                continue
+            answering.add(card_uuid)
+            for device in self._on_card(index, card, card_uuid, unnamed):
+                if device.uuid in found:
+                    twice.add(device.uuid)
+                elif self._can_be_promised(device, opened_by, unnamed):
+                    found[device.uuid] = device
+        self._devices = dict(list(found.items())[:GPU_COUNT_MAX])
         # Those that had a name once are missed under it, not counted among the nameless.
-        missed = len(self._files.keys() - handles.keys())
-        self._found = Look(unnamed=tuple(unnamed[missed:]), twice=frozenset(twice))
-        self._keep_files()
+        missed = len(set(self._card_of.values()) - answering)
+        self._card_of |= {uuid: device.card_uuid for uuid, device in self._devices.items()}
+        recut = {uuid for uuid, card in self._card_of.items() if card in answering and uuid not in found}
+        self._found = Look(unnamed=tuple(unnamed[missed:]), twice=frozenset(twice), recut=frozenset(recut))
         self._listen()
+
+    def _on_card(self, index: int, card: Any, card_uuid: str, unnamed: list[str]) -> list[Device]:
+        """The card, or its slices. One that was cut and does not tell now is cut still, and not offered whole."""
+        cut = is_cut(self._nvml, self._told, card)
+        if not (card_uuid in self._cut if cut is None else cut):
+            self._cut.discard(card_uuid)
+            return [Device(card_uuid, index, card, card, card_uuid)]
+        self._cut.add(card_uuid)
+        slices = slices_of(self._nvml, self._told, index, card, card_uuid)
+        if not slices and card_uuid not in self._card_of.values():
+            unnamed.append(f"device {index} is in MIG mode and has no slices")
+        return slices
+
+    def _can_be_promised(self, device: Device, opened_by: Mapping[str, str], unnamed: list[str]) -> bool:
+        """A known one is judged by what it answers; one that was never offered must first tell what it is."""
+        if device.profile is not None and not has_its_own_memory(device):
+            unnamed.append(f"slice {device.profile} of device {device.index} has no memory of its own")
+            return False
+        memory = self._told(self._nvml.nvmlDeviceGetMemoryInfo, device.handle)
+        if device.uuid not in self._files and (
+            memory is None or int(memory.total) <= 0 or _UUID.fullmatch(device.uuid) is None
+        ):
+            unnamed.append(f"device {device.index} does not tell its UUID and memory")
+            return False
+        minor = self._told(self._nvml.nvmlDeviceGetMinorNumber, device.card)
+        if minor is not None or device.uuid not in self._files:
+            files = files_of(device, device.index if minor is None else minor, opened_by)
+            if files is None:
+                unnamed.append(f"slice {device.profile} of device {device.index} is not in {self._minors}")
+                return False
+            self._files[device.uuid] = files
+        return True
 
     def _close(self, error: Any) -> None:
         """The driver does not answer: it is opened anew at the next look."""
         with suppress(self._nvml.NVMLError):
             self._nvml.nvmlShutdown()
-        self._open, self._events, self._handles = False, None, {}
+        self._open, self._events, self._devices = False, None, {}
         mismatch = getattr(error, "value", None) == self._nvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH
         self._found = Look(driver=Trouble.MISMATCH if mismatch else Trouble.SILENT, driver_words=str(error)[:120])
 
-    def _keep_files(self) -> None:
-        for uuid, (index, device) in self._handles.items():
-            minor = self._told(self._nvml.nvmlDeviceGetMinorNumber, device)
-            if minor is not None or uuid not in self._files:
-                self._files[uuid] = f"/dev/nvidia{index if minor is None else minor}"
-
-    def _reading(self, uuid: str, index: int, device: Any, *, full: bool) -> GpuReading:
+    def _reading(self, device: Device, *, full: bool) -> GpuReading:
+        uuid, index = device.uuid, device.index
         troubles: list[Trouble] = []
 
         def told(name: str, *arguments: Any) -> Any:
+            handle = device.asked_for(name)
+            if handle is None:
+                return None
             try:
-                return getattr(self._nvml, name)(device, *arguments)
+                return getattr(self._nvml, name)(handle, *arguments)
             except self._nvml.NVMLError as error:
                 if (trouble := self._trouble_of(error)) is not None:
                     troubles.append(trouble)
@@ -185,11 +232,12 @@ class NvmlGpus:
             return Trouble.NEEDS_RESET
         return Trouble.SILENT if error.value == nvml.NVML_ERROR_UNKNOWN else None
 
-    def _facts(self, uuid: str, index: int, device: Any) -> GpuFacts | None:
+    def _facts(self, device: Device) -> GpuFacts | None:
         """None for one that does not tell what it has; what it told before stays true."""
 
         def told(name: str, *arguments: Any) -> Any:
-            return self._told(getattr(self._nvml, name), device, *arguments)
+            handle = device.asked_for(name)
+            return None if handle is None else self._told(getattr(self._nvml, name), handle, *arguments)
 
         memory = told("nvmlDeviceGetMemoryInfo")
         if memory is None or int(memory.total) <= 0:
@@ -198,11 +246,11 @@ class NvmlGpus:
         pci = told("nvmlDeviceGetPciInfo")
         mig = told("nvmlDeviceGetMigMode")
         ecc = told("nvmlDeviceGetEccMode")
-        model = (told("nvmlDeviceGetName") or "unknown NVIDIA GPU")[:80]
+        model = model_of(told("nvmlDeviceGetName"), device.profile)
         try:
             return GpuFacts(
-                uuid=uuid,
-                index=index,
+                uuid=device.uuid,
+                index=device.index,
                 model=model,
                 memory_bytes=int(memory.total),
                 compute_capability=f"{capability[0]}.{capability[1]}" if capability else compute_capability(model),
@@ -211,10 +259,13 @@ class NvmlGpus:
                 power_limit_milliwatts=told("nvmlDeviceGetEnforcedPowerLimit"),
                 ecc=None if ecc is None else bool(ecc[0]),
                 mig=None if mig is None else bool(mig[0]),
+                mig_profile=device.profile,
                 nvlinks=nvlinks_of(told)[1],
             )
         except ValidationError as error:
-            _log.warning("a device tells what cannot be", uuid=uuid, field=error.errors(include_url=False)[0]["loc"])
+            _log.warning(
+                "a device tells what cannot be", uuid=device.uuid, field=error.errors(include_url=False)[0]["loc"]
+            )
             return None
 
     def _uuid(self, device: Any) -> str | None:
@@ -225,12 +276,12 @@ class NvmlGpus:
     def _listen(self) -> None:
         """Have Xid events kept for us; a driver that cannot do this tells of its faults in other ways."""
         nvml = self._nvml
-        if self._events is not None or not self._handles:
+        if self._events is not None or not self._devices:
             return
         self._events = self._told(nvml.nvmlEventSetCreate)
         if self._events is not None:
-            for _, device in self._handles.values():
-                self._told(nvml.nvmlDeviceRegisterEvents, device, nvml.nvmlEventTypeXidCriticalError, self._events)
+            for card in {device.card_uuid: device.card for device in self._devices.values()}.values():
+                self._told(nvml.nvmlDeviceRegisterEvents, card, nvml.nvmlEventTypeXidCriticalError, self._events)
 
     def _take_events(self) -> Iterable[XidEvent]:
         nvml = self._nvml
@@ -238,14 +289,20 @@ class NvmlGpus:
             event = self._told(nvml.nvmlEventSetWait_v2, self._events, 0)
             if event is None:
                 return
-            uuid = self._uuid(event.device) or self._uuid_of(event.device)
-            if event.eventType == nvml.nvmlEventTypeXidCriticalError and uuid is not None:
-                yield XidEvent(uuid, int(event.eventData))
+            card_uuid = self._uuid(event.device) or self._uuid_of(event.device)
+            if event.eventType == nvml.nvmlEventTypeXidCriticalError and card_uuid is not None:
+                yield from (XidEvent(uuid, int(event.eventData)) for uuid in self._hit(card_uuid, event.gpuInstanceId))
 
-    def _uuid_of(self, device: Any) -> str | None:
-        """A lost device no longer says its UUID; its handle is still known."""
-        address = ctypes.cast(device, ctypes.c_void_p).value
-        known = ((uuid, ctypes.cast(handle, ctypes.c_void_p).value) for uuid, (_, handle) in self._handles.items())
+    def _hit(self, card_uuid: str, instance: int) -> list[str]:
+        """Whom a fault of a card concerns: the slice that it names, else all of the card."""
+        there = [device for device in self._devices.values() if device.card_uuid == card_uuid]
+        named = [device for device in there if instance != NO_INSTANCE and device.gpu_instance == instance]
+        return [device.uuid for device in named or there]
+
+    def _uuid_of(self, card: Any) -> str | None:
+        """A lost card no longer says its UUID; its handle is still known."""
+        address = ctypes.cast(card, ctypes.c_void_p).value
+        known = ((each.card_uuid, ctypes.cast(each.card, ctypes.c_void_p).value) for each in self._devices.values())
         return next((uuid for uuid, handle in known if handle == address), None)
 
     def _cuda_version(self) -> str | None:
@@ -258,6 +315,14 @@ class NvmlGpus:
             return ask(*arguments)
         except self._nvml.NVMLError:
             return None
+
+
+def model_of(name: str | None, profile: str | None) -> str:
+    """As NVML writes it. A slice is of a model of its own, so that each profile has its own offer and price."""
+    model = name or "unknown NVIDIA GPU"
+    if profile is None or model.endswith(f" MIG {profile}"):
+        return model[:80]
+    return f"{model[: 75 - len(profile)]} MIG {profile}"
 
 
 def _text(value: str | bytes) -> str:

@@ -45,7 +45,6 @@ def pulse_of(told: Told) -> Pulse:
 def checkup_of(told: Told) -> Checkup:
     rows = told("nvmlDeviceGetRemappedRows") or (None, None, None, None)
     pending = told("nvmlDeviceGetRetiredPagesPendingStatus")
-    mig = told("nvmlDeviceGetMigMode")
     links, active = nvlinks_of(told)
     processes = told("nvmlDeviceGetComputeRunningProcesses")
     return Checkup(
@@ -65,7 +64,6 @@ def checkup_of(told: Told) -> Checkup:
         pcie_replays=told("nvmlDeviceGetPcieReplayCounter"),
         nvlinks=links,
         nvlinks_active=active,
-        mig=None if mig is None else bool(mig[0]),
         processes=None if processes is None else tuple(sorted(int(process.pid) for process in processes)),
     )
 

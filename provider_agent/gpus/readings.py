@@ -59,7 +59,6 @@ class Checkup:
     pcie_replays: int | None = None
     nvlinks: int | None = None
     nvlinks_active: int | None = None
-    mig: bool | None = None
     processes: tuple[int, ...] | None = None
 
 
@@ -87,8 +86,9 @@ class XidEvent:
 class Look:
     """All devices at one moment.
 
-    driver: None when it answers, else why not, with driver_words; unnamed: devices without UUID or memory; twice: UUIDs
-    that two devices say; xids: what was reported since the look before.
+    driver: None when it answers, else why not, with driver_words; unnamed: what of devices cannot be offered, and why;
+    twice: UUIDs that two devices say; recut: devices of cards that answer and are cut otherwise now (MIG), or whole
+    again; xids: what was reported since the look before.
     """
 
     devices: tuple[GpuReading, ...] = ()
@@ -97,6 +97,7 @@ class Look:
     driver_version: str | None = None
     unnamed: tuple[str, ...] = ()
     twice: frozenset[str] = frozenset()
+    recut: frozenset[str] = frozenset()
     xids: tuple[XidEvent, ...] = ()
     by_uuid: dict[str, GpuReading] = field(init=False, compare=False)
 

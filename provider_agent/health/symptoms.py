@@ -76,7 +76,8 @@ def _of_driver(look: Look, around: Surroundings) -> Iterator[Symptom]:
     for words in look.unnamed:
         yield Symptom(HealthCode.GPU_UNNAMED, None, words)
     for uuid in sorted(around.seen - look.by_uuid.keys()):
-        yield Symptom(HealthCode.GPU_LOST, uuid, "the driver no longer shows it")
+        recut = uuid in look.recut
+        yield Symptom(HealthCode.MIG_MODE if recut else HealthCode.GPU_LOST, uuid, "the driver no longer shows it")
     version = _version(look.driver_version)
     if version is not None and version < DRIVER_MIN:
         for uuid in look.by_uuid:
@@ -141,8 +142,6 @@ def _of_links(uuid: str, checkup: Checkup) -> Iterator[Symptom]:
 
 def _of_use(device: GpuReading, around: Surroundings) -> Iterator[Symptom]:
     checkup, uuid = device.checkup, device.uuid
-    if checkup.mig:
-        yield Symptom(HealthCode.MIG_MODE, uuid)
     strangers = [pid for pid in checkup.processes or () if pid not in around.own]
     if strangers and uuid not in around.leased:
         yield Symptom(HealthCode.USED_BY_OTHERS, uuid, f"PID {', '.join(map(str, strangers[:5]))}")

@@ -27,6 +27,12 @@ def paid(snapshot: Snapshot, request: Request, at: Places | slice = EVERY) -> Nu
     return request.price_of(asked(snapshot, request, at))
 
 
+def cheapest(snapshot: Snapshot, request: Request, at: Places) -> OfferFacts:
+    """The one of these offers that asks least, of equal ones the first by its id; there must be one."""
+    price_at: dict[int, int] = dict(zip(at.tolist(), asked(snapshot, request, at).tolist(), strict=True))
+    return snapshot.offers[min(price_at, key=lambda place: (price_at[place], snapshot.offers[place].offer_id))]
+
+
 def asked_by(offer: OfferFacts, request: Request) -> int:
     """By one offer, before the discount."""
     return offer.price_microusd_per_unit_hour + (request.beside(offer.components) if offer.components else 0)

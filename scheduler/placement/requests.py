@@ -43,7 +43,6 @@ class Terms:
     compute_capability_min: Version = ()
     network_mbit_min: int = 0
     nvlink: bool = False
-    mig: str = ""
     labels: frozenset[str] = frozenset()
     tolerations: frozenset[str] = frozenset()
     duration_seconds: int = 0
@@ -161,4 +160,4 @@ def shape_of(request: Request) -> tuple[object, ...]:
     gpu = request.gpu
     if gpu is None:
         return _but_gpu(request)
-    return (gpu.count, gpu.model, gpu.memory_min_bytes, gpu.memory_max_bytes, *_but_gpu(request))
+    return (gpu.count, gpu.model, gpu.memory_min_bytes, gpu.memory_max_bytes, gpu.mig, *_but_gpu(request))

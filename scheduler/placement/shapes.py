@@ -23,7 +23,7 @@ class Packing:
         self._recent: tuple[Request, ...] = ()
         self._needs: tuple[Need, ...] = ()
         offers = books.snapshot.offers
-        cards = [(offer.model, offer.memory_bytes) for offer in offers if offer.unit is Unit.GPU]
+        cards = [(offer.model, offer.memory_bytes, offer.mig) for offer in offers if offer.unit is Unit.GPU]
         self._cards = list(dict.fromkeys(cards))
         self._packer: Packer | None = None
 
@@ -65,7 +65,7 @@ class Packing:
         if self._packer is None:
             books, offers = self._books, self._books.snapshot.offers
             kind_of = {card: kind for kind, card in enumerate(self._cards)}
-            kinds = [kind_of[one.model, one.memory_bytes] if one.unit is Unit.GPU else -1 for one in offers]
+            kinds = [kind_of[one.model, one.memory_bytes, one.mig] if one.unit is Unit.GPU else -1 for one in offers]
             supply = [0] * len(self._cards)
             for kind, offer in zip(kinds, offers, strict=True):
                 if kind >= 0:
@@ -86,7 +86,11 @@ class Packing:
         gpu = request.gpu
         if gpu is None:
             return Need(0, 0, request.cpu_milli, request.memory_bytes)
-        fits = [kind for kind, (model, memory) in enumerate(self._cards) if gpu_matches(gpu, model, memory)]
+        fits = [
+            kind
+            for kind, (model, memory, mig) in enumerate(self._cards)
+            if mig == (gpu.mig or "") and gpu_matches(gpu, model, memory)
+        ]
         owner = self._books.owner_of(request.shares_with)
         kinds = None if len(fits) == len(self._cards) else frozenset(fits)
         return Need(gpu.count, request.gpu_milli, request.cpu_milli, request.memory_bytes, kinds, owner)

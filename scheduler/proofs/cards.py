@@ -51,7 +51,9 @@ CARDS = (
 
 
 def card_of(model: str) -> Card | None:
-    """The card that a name, as NVML writes it, claims to be; None for one that is not in the table."""
+    """The card that a name, as NVML writes it, claims to be; None for one that is not in the table, as no slice is."""
+    if " MIG " in model:
+        return None
     return next((card for card in CARDS if gpu_matches(GpuRequest(count=1, model=card.model), model, 0)), None)
 
 

@@ -107,6 +107,7 @@ class ProofState(StrEnum):
     """Where a device stands. `verified` only after a proof."""
 
     UNPROVEN = "unproven"
+    """Never challenged; or a slice of a card that computes, which is all that is seen of it."""
     VERIFIED = "verified"
     SUSPECT = "suspect"
     FROZEN = "frozen"
@@ -131,8 +132,12 @@ class Standing:
     score: int = 0
 
 
-def after(standing: Standing, verdict: Verdict, *, together: bool = False) -> Standing:
-    """The standing after a verdict. together: it was given with every other owner of the UUID at one barrier."""
+def after(standing: Standing, verdict: Verdict, *, together: bool = False, of_slice: bool = False) -> Standing:
+    """The standing after a verdict. together: it was given with every other owner of the UUID at one barrier.
+
+    of_slice: the slices of a card share its clocks and power with whatever runs beside them, so no time tells whose
+    answer it was, nor one slice from several: what passes computes, and is not verified.
+    """
     timings = (verdict.outcome is Outcome.SLOW, *standing.slow)[:TIMINGS_LOOKED_AT]
     standing = replace(standing, slow=timings, misses=0)
     if verdict.outcome is Outcome.SLOW and sum(timings) < TIMINGS_TO_FAIL:
@@ -142,7 +147,7 @@ def after(standing: Standing, verdict: Verdict, *, together: bool = False) -> St
     passes = standing.passes + 1
     lifted = standing.state is ProofState.BANNED and passes >= PASSES_TO_LIFT
     held = standing.state in BARRED and not lifted and not (standing.state is ProofState.FROZEN and together)
-    state = standing.state if held else ProofState.VERIFIED
+    state = standing.state if held else ProofState.UNPROVEN if of_slice else ProofState.VERIFIED
     score = standing.score + (SCORE_MAX - standing.score + SCORE_WEIGHT - 1) // SCORE_WEIGHT
     return replace(standing, state=state, failures=0, passes=passes, score=score)
 

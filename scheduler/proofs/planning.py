@@ -78,6 +78,11 @@ class _Device:
         return self.gpu is not None and not self.simulated
 
     @property
+    def timed(self) -> bool:
+        """Its time shows whose answer it is: not of slices, whose card runs what else is on it."""
+        return self.real_gpu and self.gpu is not None and self.gpu.mig_profile is None
+
+    @property
     def watts(self) -> int | None:
         limit = self.gpu.power_limit_milliwatts if self.gpu is not None else None
         return limit // 1000 if limit is not None else None
@@ -191,9 +196,9 @@ def _rounds(session: Session, now: datetime) -> list[tuple[list[_Device], Cause]
     )
     owners, own = defaultdict(list), defaultdict(list)
     for device in idle:
-        if device.real_gpu:
+        if device.timed:
             owners[device.device].append(device)
-        if device.real_gpu and device.standing.state not in BARRED:
+        if device.timed and device.standing.state not in BARRED:
             own[device.provider_id].append(device)
     taken: set[tuple[str, str]] = set()
     found = []
@@ -201,7 +206,7 @@ def _rounds(session: Session, now: datetime) -> list[tuple[list[_Device], Cause]
         if (device.node_id, device.device) in taken:
             continue
         cause = device.standing.cause
-        if not device.real_gpu:
+        if not device.timed:
             contenders = [device]
         elif cause is Cause.SHARED_UUID:
             contenders = owners[device.device]

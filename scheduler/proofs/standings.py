@@ -9,8 +9,9 @@ from sqlalchemy.orm import Session
 
 from infra.outbox import wake
 from market.errors import Conflict, NotFound
+from market.resources import MIG_UUID
 from scheduler.proofs.judgement import BARRED, SCORE_MAX, Outcome, ProofState, Standing, Verdict, after, after_miss
-from scheduler.tables import Gpu, Node, ProofStanding
+from scheduler.tables import Gpu, Node, NodeState, ProofStanding
 from scheduler.tables.proofs import CPU, Cause
 from scheduler.waking import PLACE
 
@@ -37,7 +38,10 @@ def lock(session: Session, node_id: str, device: str) -> ProofStanding:
 def apply(session: Session, row: ProofStanding, verdict: Verdict, cause: Cause, now: datetime) -> None:
     """What a verdict changes of a locked standing, and when the device is next looked at."""
     was_barred = row.state in BARRED
-    _write(row, after(_standing(row), verdict, together=cause is Cause.SHARED_UUID))
+    of_slice = row.device.startswith(MIG_UUID)
+    # Slices take no part in barriers: one is free again when nobody else has its UUID any more.
+    together = cause is Cause.SHARED_UUID and not (of_slice and _has_others(session, row))
+    _write(row, after(_standing(row), verdict, together=together, of_slice=of_slice))
     row.audits += 1
     row.suspicion = ""
     passed = verdict.outcome is Outcome.PASSED
@@ -131,6 +135,12 @@ def doubt(row: ProofStanding, why: str, now: datetime) -> None:
     row.suspicion = why[:500]
     if row.cause is Cause.IDLE:
         row.next_at = now + _random.uniform(0.5, 1) * DOUBTED_EVERY
+
+
+def _has_others(session: Session, row: ProofStanding) -> bool:
+    """Whether another node has a device of that UUID."""
+    others = select(Gpu.id).join(Node, Node.id == Gpu.node_id).where(Gpu.uuid == row.device, Gpu.present)
+    return session.scalar(others.where(Node.id != row.node_id, Node.state != NodeState.GONE).limit(1)) is not None
 
 
 def _standing(row: ProofStanding) -> Standing:

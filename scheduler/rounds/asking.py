@@ -19,6 +19,7 @@ COLUMNS = (
     Job.gpu_model,
     Job.gpu_memory_min_bytes,
     Job.gpu_memory_max_bytes,
+    Job.gpu_mig,
     Job.cpu_milli,
     Job.memory_bytes,
     Job.disk_bytes,
@@ -38,7 +39,7 @@ def request_of_row(job: Any, discount_basis_points: int = 0) -> Request:
     return Request(
         job_id=job.id,
         unit=job.unit,
-        gpu=gpus_of(job.gpu_count, job.gpu_model, job.gpu_memory_min_bytes, job.gpu_memory_max_bytes),
+        gpu=gpus_of(job.gpu_count, job.gpu_model, job.gpu_memory_min_bytes, job.gpu_memory_max_bytes, job.gpu_mig),
         cpu_milli=job.cpu_milli,
         memory_bytes=job.memory_bytes,
         disk_bytes=job.disk_bytes,
@@ -73,9 +74,13 @@ def request_of_spec(
 
 
 @lru_cache(maxsize=1024)
-def gpus_of(count: int, model: str | None, least: int | None, most: int | None) -> GpuRequest | None:
-    """least, most: bytes of memory. Equal ones are one; None where no GPU is asked for."""
-    return GpuRequest(count=count, model=model, memory_min_bytes=least, memory_max_bytes=most) if count else None
+def gpus_of(
+    count: int, model: str | None, least: int | None, most: int | None, mig: str | None = None
+) -> GpuRequest | None:
+    """least, most: bytes of memory. mig: the profile of a slice. Equal ones are one; None where no GPU is asked for."""
+    if not count:
+        return None
+    return GpuRequest(count=count, model=model, memory_min_bytes=least, memory_max_bytes=most, mig=mig)
 
 
 def terms_for(max_duration_seconds: int, where: Mapping[str, Any] | None) -> Terms:

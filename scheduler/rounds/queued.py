@@ -36,6 +36,7 @@ class Queued(Protocol):
     gpu_model: str | None
     gpu_memory_min_bytes: int | None
     gpu_memory_max_bytes: int | None
+    gpu_mig: str | None
     cpu_milli: int
     memory_bytes: int
     disk_bytes: int
@@ -61,7 +62,7 @@ def request_of(job: Queued, discount_basis_points: int = 0) -> Request:
     return Request(
         job_id=job.id,
         unit=_UNITS[job.unit],
-        gpu=gpus_of(job.gpu_count, job.gpu_model, job.gpu_memory_min_bytes, job.gpu_memory_max_bytes),
+        gpu=gpus_of(job.gpu_count, job.gpu_model, job.gpu_memory_min_bytes, job.gpu_memory_max_bytes, job.gpu_mig),
         cpu_milli=job.cpu_milli,
         memory_bytes=job.memory_bytes,
         disk_bytes=job.disk_bytes,

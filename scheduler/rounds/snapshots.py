@@ -36,7 +36,8 @@ _OFFERS = Statement(
 _GPUS = Statement(
     """
     SELECT gpu.node_id, gpu.model, count(*) AS gpu_count, min(gpu.memory_bytes) AS memory_bytes,
-        min(gpu.compute_capability) AS compute_capability, min(coalesce(gpu.nvlinks, 0)) > 0 AS nvlink,
+        coalesce(min(gpu.mig_profile), '') AS mig, min(gpu.compute_capability) AS compute_capability,
+        min(coalesce(gpu.nvlinks, 0)) > 0 AS nvlink,
         array_agg(gpu.id ORDER BY gpu.index, gpu.id) FILTER (WHERE NOT gpu.quarantined AND NOT EXISTS (
             SELECT FROM lease_gpus AS held WHERE held.gpu_id = gpu.id AND held.released_at IS NULL
         ) AND NOT EXISTS (
@@ -97,6 +98,7 @@ def _card(row: Any) -> dict[str, Any]:
         "memory_bytes": row.memory_bytes,
         "gpu_count": row.gpu_count,
         "free_gpus": tuple(row.free_gpus or ()),
+        "mig": row.mig,
         "compute_capability": version_of(row.compute_capability),
         "nvlink": row.nvlink,
     }

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from infra.outbox import wake
 from market.errors import Conflict, InvalidInput
-from market.resources import GpuFacts, Inventory, Unit
+from market.resources import MIG_UUID, GpuFacts, Inventory, Unit
 from scheduler.supply import health
 from scheduler.supply.prices import DEFAULT_PRICE_MICROUSD, keep_listed
 from scheduler.tables import Gpu, Lease, Node
@@ -18,7 +18,8 @@ SIMULATED_UUID = "SIM-"
 
 
 def check(inventory: Inventory) -> None:
-    """Raises InvalidInput for an inventory that contradicts itself, above all for GPUs that hide they are simulated."""
+    """Raises InvalidInput for an inventory that contradicts itself, above all for GPUs that hide they are simulated or
+    are slices: a slice is of a model that ends with its profile, so that no offer mixes it with others."""
     uuids = [gpu.uuid for gpu in inventory.gpus]
     if len(set(uuids)) < len(uuids):
         raise InvalidInput("the inventory names a GPU twice: every uuid may appear once")
@@ -26,6 +27,11 @@ def check(inventory: Inventory) -> None:
         if gpu.uuid.startswith(SIMULATED_UUID) != inventory.simulated:
             kind = "simulated" if inventory.simulated else "real"
             raise InvalidInput(f"{gpu.uuid} does not belong on a {kind} node: simulated GPUs, and only they, are SIM-…")
+        profiled = gpu.mig_profile is not None and gpu.model.endswith(f" MIG {gpu.mig_profile}")
+        if (gpu.uuid.startswith(MIG_UUID), " MIG " in gpu.model, gpu.mig_profile is not None) != (profiled,) * 3:
+            raise InvalidInput(
+                f"{gpu.uuid} is no slice of a card (MIG): MIG-… has a profile, and it ends the model's name"
+            )
 
 
 def write(session: Session, node: Node, inventory: Inventory, prices: dict[Unit, int | None], now: datetime) -> None:

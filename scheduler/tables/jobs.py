@@ -18,7 +18,7 @@ LIVE = (AttemptState.PLACED, AttemptState.RUNNING)
 class Job(Base):
     """What a customer submitted.
 
-    cpu_milli .. gpu_memory_max_bytes repeat the specification for the placing rounds.
+    cpu_milli .. gpu_mig repeat the specification for the placing rounds.
     funded_seconds: money is held for that long from the next lease on; None while it has a lease or waits for money.
     trace: the request that submitted it, said again in every log line about it.
     attempts_placed: the number of its newest attempt. used_ms: lease time of the attempts that ended.
@@ -56,6 +56,7 @@ class Job(Base):
     gpu_model: Mapped[str | None]
     gpu_memory_min_bytes: Mapped[int | None]
     gpu_memory_max_bytes: Mapped[int | None]
+    gpu_mig: Mapped[str | None]
     max_duration_seconds: Mapped[int]
     state: Mapped[JobState] = mapped_column(JOB_STATE)
     reason: Mapped[Reason] = mapped_column(REASON)

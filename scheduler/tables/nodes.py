@@ -92,6 +92,7 @@ class Node(Base):
 class Gpu(Base):
     """One device of a node. A UUID is the agent's claim, so it names a device only together with its node.
 
+    mig_profile: such as 1g.10gb, of a slice of a card (MIG), whose model has it too; None: a whole card.
     present: still in the node's inventory; one that fell off keeps its row, because leases point to it.
     quarantined: its agent says that something is wrong with it, or no longer says so (mended_at: since when) and it has
     not proven itself since.
@@ -112,6 +113,7 @@ class Gpu(Base):
     power_limit_milliwatts: Mapped[int | None]
     ecc: Mapped[bool | None]
     mig: Mapped[bool | None]
+    mig_profile: Mapped[str | None]
     nvlinks: Mapped[int | None]
     quarantined: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     mended_at: Mapped[datetime | None] = mapped_column(Timestamp)

@@ -205,6 +205,7 @@ def _job(job: NewJob, now: datetime) -> Job:
         gpu_model=gpu.model if gpu else None,
         gpu_memory_min_bytes=gpu.memory_min_bytes if gpu else None,
         gpu_memory_max_bytes=gpu.memory_max_bytes if gpu else None,
+        gpu_mig=gpu.mig if gpu else None,
         max_duration_seconds=spec.max_duration,
         state=JobState.QUEUED,
         reason=Reason.QUEUED_FOR_PLACEMENT,

@@ -108,6 +108,9 @@ def test_no_input_is_met_with_anything_but_a_refusal(data: Any) -> None:
         (2, GpuRequest(count=2)),
         ("24GB..", GpuRequest(count=1, memory_min_bytes=24 * 94 * 10**7)),
         ("24GB..48GB:4", GpuRequest(count=4, memory_min_bytes=24 * 94 * 10**7, memory_max_bytes=48 * 113 * 10**7)),
+        ("A100:1g.5gb", GpuRequest(count=1, model="A100", mig="1g.5gb")),
+        ("3G.40GB:1", GpuRequest(count=1, mig="3g.40gb")),
+        ("1g.10gb+me", GpuRequest(count=1, mig="1g.10gb+me")),
         ("0", None),
     ],
 )

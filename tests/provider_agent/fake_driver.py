@@ -13,10 +13,15 @@ from tools import tool
 
 SOURCE = Path(__file__).parent / "gpus" / "fake_nvml.c"
 HEALTHY = ("count 2",)
+_OPENED = ("access", "ci0/access")
 
 
 def uuid_of(index: int) -> str:
     return f"GPU-5c9e0000-0000-0000-0000-00000000000{index}"
+
+
+def slice_uuid(card: int, number: int) -> str:
+    return f"MIG-5c9e0000-0000-0000-000{card}-00000000000{number}"
 
 
 def build(folder: Path, *flags: str) -> Path:
@@ -33,6 +38,7 @@ class FakeDriver:
     def __init__(self, library: Path, steering: Path) -> None:
         self._library = library
         self._steering = steering
+        self._minors = steering.with_suffix(".minors")
         self.say()
 
     def say(self, *lines: str) -> None:
@@ -41,9 +47,18 @@ class FakeDriver:
         fresh.write_text("".join(f"{line}\n" for line in (*lines, *HEALTHY)))
         fresh.rename(self._steering)
 
+    def open_slices(self, *names: str) -> None:
+        """Have files below /dev/nvidia-caps that open these instances, such as gpu190/gi1, ten numbers apart."""
+        told = (f"{name}/{of} {10 * number + at}" for number, name in enumerate(names) for at, of in enumerate(_OPENED))
+        self._minors.write_text("".join(f"{line}\n" for line in told))
+
     @property
     def environment(self) -> dict[str, str]:
-        return {"LD_LIBRARY_PATH": str(self._library), "FAKE_NVML": str(self._steering)}
+        return {
+            "LD_LIBRARY_PATH": str(self._library),
+            "FAKE_NVML": str(self._steering),
+            "FAKE_MIG_MINORS": str(self._minors),
+        }
 
 
 class Looker:

@@ -5,8 +5,10 @@ is {"looks": n, "seconds": between two of them, "fresh": whether to begin anew, 
 """
 
 import json
+import os
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 from provider_agent import journal
 from provider_agent.gpus.catalogue import contradiction
@@ -23,7 +25,7 @@ class Looking:
     def __init__(self) -> None:
         self.now_s = 1000.0
         self.memory = Memory()
-        self.gpus = open_nvml()
+        self.gpus = open_nvml(Path(os.environ["FAKE_MIG_MINORS"]))
         self.watch = GpuWatch(self.gpus, self.gpus.facts(), lambda: self.now_s)
         self.pool = self.watch.ever
 

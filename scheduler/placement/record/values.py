@@ -55,7 +55,7 @@ def offer_of(values: Sequence[Any]) -> OfferFacts:
 def request_values(request: Request) -> list[Any]:
     """But whose it is."""
     gpu = request.gpu
-    cards = None if gpu is None else [gpu.count, gpu.model, gpu.memory_min_bytes, gpu.memory_max_bytes]
+    cards = None if gpu is None else [gpu.count, gpu.model, gpu.memory_min_bytes, gpu.memory_max_bytes, gpu.mig]
     terms = {name: value for name, value in zip(_TERMS, _terms(request.terms), strict=True) if value}
     return [cards, terms, *_request(request)]
 
@@ -64,8 +64,9 @@ def request_of(job_id: str, values: Sequence[Any]) -> Request:
     cards, terms, *rest = values
     gpu = None
     if cards is not None:
-        count, model, least, most = cards
-        gpu = GpuRequest(count=count, model=model, memory_min_bytes=least, memory_max_bytes=most)
+        # A record that is older than profiles has four values.
+        count, model, least, most, mig = (*cards, None)[:5]
+        gpu = GpuRequest(count=count, model=model, memory_min_bytes=least, memory_max_bytes=most, mig=mig)
     named = _named(_REQUEST, rest)
     unit = None if named["unit"] is None else Unit(named["unit"])
     told = Terms(**_named(list(terms), list(terms.values())))

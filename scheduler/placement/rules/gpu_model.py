@@ -24,9 +24,7 @@ def _least(books: Books, request: Request, at: Places) -> Request | None:
     at = at[books.snapshot.is_gpu[at]]
     if request.gpu is None or request.gpu.model is None or len(at) == 0:
         return None
-    asked, offers = prices.asked(books.snapshot, request, at).tolist(), books.snapshot.offers
-    cheapest = min(zip(asked, at.tolist(), strict=True), key=lambda one: (one[0], offers[one[1]].offer_id))[1]
-    return request.with_gpu(model=offers[cheapest].model)
+    return request.with_gpu(model=prices.cheapest(books.snapshot, request, at).model)
 
 
 RULE = Rule(

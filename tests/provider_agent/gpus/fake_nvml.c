@@ -7,7 +7,9 @@
  *   1.temperature NA                   GPU 1 answers "not supported" to that
  *   0.fail.nvmlDeviceGetPowerUsage 15  that function answers this code for GPU 0; `*.` for all, no prefix for the rest
  *   fail.nvmlDeviceGetCount_v2 hang    that function never returns
- *   0.lost 1                           everything about GPU 0 answers "GPU is lost"
+ *   0.lost 1                           everything about GPU 0, and about its slices, answers "GPU is lost"
+ *   0.mig 1, 0.slices 2                GPU 0 is cut into two slices, 0/0 and 0/1, of which the driver tells little
+ *   0/1.profile 2g.20gb                a figure of the second one (1g.10gb if nothing is said); `#.` is of every slice
  * An event (`event 1`, `event.gpu 0`, `event.xid 79`) is told once for each new value of `event`.
  * Built with -DOLD_DRIVER it lacks the symbols that came later; nvmlDeviceGetEncoderUtilization is never there. */
 #include <fcntl.h>
@@ -27,6 +29,10 @@ typedef struct {
 } Pci;
 typedef struct { unsigned int pid; unsigned long long used; unsigned int gpuInstance, computeInstance; } Process;
 typedef struct {
+    unsigned int multiprocessors, copies, decoders, encoders, jpegs, ofas, gpuSlices, computeSlices;
+    unsigned long long megabytes;
+} Attributes;
+typedef struct {
     Device device;
     unsigned long long type, data;
     unsigned int gpuInstance, computeInstance;
@@ -39,7 +45,7 @@ typedef struct {
 } Field;
 
 enum {
-    SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, INSUFFICIENT_SIZE = 7, TIMEOUT = 10, GPU_IS_LOST = 15,
+    SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7, TIMEOUT = 10, GPU_IS_LOST = 15,
     XID = 8, MEMORY_TEMPERATURE = 82
 };
 
@@ -62,13 +68,21 @@ static int told(const char *key, char *value, size_t size) {
     return 0;
 }
 
-static long index_of(Device device) { return (long)device - 1; }
+/* A card's handle is its number and 1; a slice's is that of its card and SLICE for each slice up to it. */
+#define SLICE 1000
+static long index_of(Device device) { return (long)device % SLICE - 1; }
+static long slice_of(Device device) { return (long)device / SLICE - 1; }
+static int is_slice(Device device) { return slice_of(device) >= 0; }
+static Device card_of(Device device) { return (Device)(index_of(device) + 1); }
 
 static int told_of(Device device, const char *key, char *value, size_t size) {
     char name[96];
-    snprintf(name, sizeof name, "%ld.%s", index_of(device), key);
+    if (is_slice(device))
+        snprintf(name, sizeof name, "%ld/%ld.%s", index_of(device), slice_of(device), key);
+    else
+        snprintf(name, sizeof name, "%ld.%s", index_of(device), key);
     if (told(name, value, size)) return 1;
-    snprintf(name, sizeof name, "*.%s", key);
+    snprintf(name, sizeof name, "%s.%s", is_slice(device) ? "#" : "*", key);
     return told(name, value, size);
 }
 
@@ -83,9 +97,20 @@ static int machine(const char *function) {
     return told(key, code, sizeof code) ? answer(code) : SUCCESS;
 }
 
+/* What a slice is told of; all else is told of its card. */
+static const char *OF_SLICES[] = {
+    "nvmlDeviceGetName", "nvmlDeviceGetUUID", "nvmlDeviceGetMemoryInfo", "nvmlDeviceGetComputeRunningProcesses_v3",
+    "nvmlDeviceGetGpuInstanceId", "nvmlDeviceGetComputeInstanceId", "nvmlDeviceGetAttributes_v2", NULL
+};
+static int slices_tell(const char *function) {
+    for (const char **name = OF_SLICES; *name; name++) if (!strcmp(*name, function)) return 1;
+    return 0;
+}
+
 static int device_code(Device device, const char *function) {
     char key[96], code[16];
-    if (told_of(device, "lost", code, sizeof code) && atoi(code)) return GPU_IS_LOST;
+    if (told_of(card_of(device), "lost", code, sizeof code) && atoi(code)) return GPU_IS_LOST;
+    if (is_slice(device) && !slices_tell(function)) return NOT_SUPPORTED;
     snprintf(key, sizeof key, "fail.%s", function);
     return told_of(device, key, code, sizeof code) ? answer(code) : SUCCESS;
 }
@@ -141,12 +166,27 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned int index, Device *device_out) {
     *device_out = device;
     return SUCCESS;
 }
+static void profile_of(Device slice, char *text, size_t size) {
+    if (!told_of(slice, "profile", text, size)) snprintf(text, size, "1g.10gb");
+}
+/* How much of its card a slice has, by its profile: 1c.3g.20gb is one of three compute slices with 20 GB. */
+static void parts_of(Device slice, unsigned int *compute, unsigned int *slices, unsigned int *gigabytes) {
+    char profile[32];
+    profile_of(slice, profile, sizeof profile);
+    if (sscanf(profile, "%uc.%ug.%ugb", compute, slices, gigabytes) == 3) return;
+    sscanf(profile, "%ug.%ugb", slices, gigabytes);
+    *compute = *slices;
+}
 int nvmlDeviceGetName(Device device, char *text, unsigned int length) {
-    char name[64];
+    char name[64], profile[32];
     DEVICE();
-    if (!told_of(device, "name", name, sizeof name)) snprintf(name, sizeof name, "NVIDIA_H100_80GB_HBM3");
+    if (!told_of(card_of(device), "name", name, sizeof name)) snprintf(name, sizeof name, "NVIDIA_H100_80GB_HBM3");
     for (char *at = name; *at; at++) if (*at == '_') *at = ' ';
-    snprintf(text, length, "%s", name);
+    if (is_slice(device)) {
+        profile_of(device, profile, sizeof profile);
+        snprintf(text, length, "%s MIG %s", name, profile);
+    } else
+        snprintf(text, length, "%s", name);
     return SUCCESS;
 }
 int nvmlDeviceGetUUID(Device device, char *text, unsigned int length) {
@@ -155,13 +195,17 @@ int nvmlDeviceGetUUID(Device device, char *text, unsigned int length) {
     if (told_of(device, "uuid", uuid, sizeof uuid)) {
         if (!strcmp(uuid, "NA")) return NOT_SUPPORTED;
         snprintf(text, length, "%s", uuid);
-    } else
+    } else if (is_slice(device))
+        snprintf(text, length, "MIG-5c9e0000-0000-0000-000%ld-00000000000%ld", index_of(device), slice_of(device));
+    else
         snprintf(text, length, "GPU-5c9e0000-0000-0000-0000-00000000000%ld", index_of(device));
     return SUCCESS;
 }
 int nvmlDeviceGetMemoryInfo(Device device, Memory *memory) {
+    unsigned int compute, slices, gigabytes = 0;
     DEVICE();
-    TELL(memory->total, "memory", 85520809984ULL);
+    if (is_slice(device)) parts_of(device, &compute, &slices, &gigabytes);
+    TELL(memory->total, "memory", gigabytes ? gigabytes * 1000000000ULL : 85520809984ULL);
     TELL(memory->used, "memory_used", 0);
     memory->free = memory->total - memory->used;
     return SUCCESS;
@@ -207,6 +251,37 @@ int nvmlDeviceGetMigMode(Device device, unsigned int *now, unsigned int *pending
     *pending = *now;
     return SUCCESS;
 }
+#ifndef OLD_DRIVER
+int nvmlDeviceGetMaxMigDeviceCount(Device device, unsigned int *most) {
+    unsigned int cut;
+    DEVICE();
+    TELL(cut, "mig", 0);
+    *most = cut ? 7 : 0;
+    return SUCCESS;
+}
+int nvmlDeviceGetMigDeviceHandleByIndex(Device device, unsigned int index, Device *slice) {
+    unsigned int slices;
+    DEVICE();
+    TELL(slices, "slices", 0);
+    if (index >= slices) return NOT_FOUND;
+    *slice = (Device)((long)device + (index + 1L) * SLICE);
+    return SUCCESS;
+}
+int nvmlDeviceGetGpuInstanceId(Device device, unsigned int *instance) {
+    DEVICE();
+    TELL(*instance, "instance", slice_of(device) + 1);
+    return SUCCESS;
+}
+int nvmlDeviceGetComputeInstanceId(Device device, unsigned int *instance) { DEVICE(); *instance = 0; return SUCCESS; }
+int nvmlDeviceGetAttributes_v2(Device device, Attributes *parts) {
+    unsigned int gigabytes;
+    DEVICE();
+    memset(parts, 0, sizeof *parts);
+    parts_of(device, &parts->computeSlices, &parts->gpuSlices, &gigabytes);
+    parts->megabytes = gigabytes * 1000ULL * 950 / 1049;
+    return SUCCESS;
+}
+#endif
 int nvmlDeviceGetEccMode(Device device, unsigned int *now, unsigned int *pending) {
     DEVICE();
     TELL(*now, "ecc", 1);
@@ -283,6 +358,7 @@ int nvmlEventSetWait_v2(void *set, Event *event, unsigned int timeout_ms) {
     event->device = (Device)(told("event.gpu", text, sizeof text) ? atol(text) + 1 : 1);
     event->type = XID;
     event->data = told("event.xid", text, sizeof text) ? strtoull(text, NULL, 0) : 0;
+    event->gpuInstance = told("event.instance", text, sizeof text) ? (unsigned int)atoi(text) : 0xFFFFFFFF;
     return SUCCESS;
 }
 

@@ -35,6 +35,7 @@ def test_the_facts_of_each_device_come_from_the_driver(driver: FakeDriver) -> No
         "power_limit_milliwatts": 700000,
         "ecc": True,
         "mig": False,
+        "mig_profile": None,
         "nvlinks": 18,
     }
     assert found["busy_ms"] == {uuid_of(0): 0, uuid_of(1): 740}, "two looks, a second apart, at 37 %"

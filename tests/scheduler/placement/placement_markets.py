@@ -56,6 +56,7 @@ def request(job_id: str, gpus: int = 0, **changes: object) -> Request:
 
 
 rarely = st.sampled_from([False] * 7 + [True])
+migs = st.sampled_from([None] * 5 + ["1g.10gb"])
 versions = st.sampled_from([(), (8, 0), (9, 0)])
 A_BYTE = 2**30
 """The price of a GiB at which a byte costs a micro-USDC an hour."""
@@ -149,7 +150,6 @@ terms = st.one_of(
         network_mbit_min=st.sampled_from([0, 0, 1000]),
         nvlink=rarely,
         pcie_mb_min=st.sampled_from([0, 0, 0, 20_000]),
-        mig=st.sampled_from([""] * 5 + ["1g.10gb"]),
         labels=st.sampled_from([frozenset[str](), frozenset[str](), frozenset({"a"})]),
         tolerations=words,
         duration_seconds=st.sampled_from([0, 0, 50, 200]),
@@ -170,7 +170,7 @@ def request_lists(draw: st.DrawFn) -> list[Request]:
             request(
                 f"job{index}",
                 gpus,
-                gpu=GpuRequest(count=gpus, model=model) if gpus else None,
+                gpu=GpuRequest(count=gpus, model=model, mig=draw(migs)) if gpus else None,
                 cpu_milli=draw(st.integers(1, 4)) * 500,
                 memory_bytes=draw(st.integers(1, 4)),
                 price_limit_microusd_per_unit_hour=limit,
@@ -199,7 +199,7 @@ def suits(asked: Request, offer: OfferFacts, host: NodeFacts) -> bool:
         and host.simulated == asked.simulated
         and (limit is None or _pays(asked, limit, offer, host))
         and (gpu is None or gpu_matches(gpu, offer.model, offer.memory_bytes))
-        and (gpu is None or offer.mig == want.mig)
+        and (gpu is None or offer.mig == (gpu.mig or ""))
         and offer.compute_capability >= want.compute_capability_min
         and (offer.nvlink or not want.nvlink)
         and offer.pcie_mb >= want.pcie_mb_min

@@ -64,6 +64,7 @@ def test_it_says_so_in_words() -> None:
     assert told(cpu_milli=9000) == ["cpu 8 instead of 9: 4 offers"]
     assert told(gpu=GpuRequest(count=3)) == ["gpu count 1 instead of 3: 4 offers"]
     assert told(gpu=GpuRequest(count=1, model="B200")) == ["gpu model NVIDIA H100 instead of B200: 4 offers"]
+    assert told(gpu=GpuRequest(count=1, mig="1g.10gb")) == ["gpu profile none instead of 1g.10gb: 4 offers"]
     assert told(terms=Terms(regions=frozenset({"us"}))) == ["region eu, us instead of us: 4 offers"]
     assert told(terms=Terms(tier_min=2)) == ["verified tier 1 instead of 2: 4 offers"]
     assert told(terms=Terms(labels=frozenset({"ssd", "hdd"}))) == ["labels ssd instead of hdd, ssd: 4 offers"]

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from placement_markets import gpu_offer, markets, node, request, request_lists, suits
 
 import scheduler.placement.rules
 from market.resources import GpuRequest
 from scheduler.placement.books import Books
+from scheduler.placement.choose import choose
 from scheduler.placement.requests import Request, Terms
 from scheduler.placement.rules import NAMED, RULES
 from scheduler.placement.sieve import sieve
@@ -25,7 +27,7 @@ BROKEN: list[tuple[str, dict[str, object], dict[str, object], dict[str, object]]
     ("gpu_model", {"gpu": GpuRequest(count=1, model="A10")}, {}, {}),
     ("gpu_memory", {"gpu": GpuRequest(count=1, memory_min_bytes=81)}, {}, {}),
     ("mig", {}, {}, {"mig": "1g.10gb"}),
-    ("mig", {"terms": Terms(mig="1g.10gb")}, {}, {}),
+    ("mig", {"gpu": GpuRequest(count=1, mig="1g.10gb")}, {}, {}),
     ("gpu_count", {"gpu": GpuRequest(count=3)}, {}, {}),
     ("compute_capability", {"terms": Terms(compute_capability_min=(10, 0))}, {}, {}),
     ("compute_capability", {"terms": Terms(compute_capability_min=(1, 0))}, {}, {"compute_capability": ()}),
@@ -109,3 +111,12 @@ def test_what_makes_no_sense_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match=r"GPU|gang|bids"):
             request("job", 1, **wrong)
+
+
+@settings(max_examples=200, deadline=None)
+@given(markets(), request_lists(), st.text(max_size=3))
+def test_nobody_gets_a_slice_who_did_not_ask_for_its_profile_nor_a_card_who_asked_for_a_slice(
+    market: Snapshot, asked: list[Request], seed: str
+) -> None:
+    for one in choose(market, asked, seed).decisions:
+        assert one.request.gpu is None or one.offer.mig == (one.request.gpu.mig or "")

@@ -47,7 +47,7 @@ class ProvingWorld:
         with self.database.transaction() as session:
             world = market_world.World(session, self.clock)
             owner = provider_id or world.provider().id
-            inventory = market_world.inventory(gpus, **have)
+            inventory = market_world.inventory(**have)
             node_key = market_world.NodeKey.generate()
             start = "SIM" if have.get("simulated") else "GPU"
             names = uuids or [f"{start}-{node_key.public_hex[:8]}-{index}" for index in range(len(gpus))]
@@ -57,7 +57,8 @@ class ProvingWorld:
                     index=index,
                     model=model,
                     memory_bytes=80 * 2**30,
-                    power_limit_milliwatts=1000 * WATTS,
+                    power_limit_milliwatts=None if " MIG " in model else 1000 * WATTS,
+                    mig_profile=model.partition(" MIG ")[2] or None,
                 )
                 for index, (uuid, model) in enumerate(zip(names, gpus, strict=True))
             ]
