@@ -8,6 +8,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from market.components import ComponentPrices, Components
 from market.money import format_usdc
 from market.resources import Unit
 from market.states import AttemptState, JobState, Reason
@@ -44,12 +45,55 @@ class Page(View, Generic[Item]):
     next_cursor: str | None = None
 
 
+class ComponentPricesView(View):
+    """What an offer asks for an hour of what is taken beside its units: a CPU beside GPUs, a GiB of memory, of disk."""
+
+    cpu_per_hour: Money
+    memory_per_gib_hour: Money
+    disk_per_gib_hour: Money
+
+    @classmethod
+    def of(cls, prices: ComponentPrices) -> "ComponentPricesView":
+        cpu, memory, disk = (Money.of(price) for price in prices)
+        return cls(cpu_per_hour=cpu, memory_per_gib_hour=memory, disk_per_gib_hour=disk)
+
+
+class ComponentsView(View):
+    """What a price of a unit and hour was made of, as the offer asked it, before any discount: the unit by itself, each
+    component with what was taken of it, and a spot job's bid. price = min(bid, asked less the discount)."""
+
+    unit_per_hour: Money
+    cpu_milli: int
+    cpu_per_hour: Money
+    memory_bytes: int
+    memory_per_gib_hour: Money
+    disk_bytes: int
+    disk_per_gib_hour: Money
+    bid_per_unit_hour: Money | None = None
+
+    @classmethod
+    def of(cls, made: Components) -> "ComponentsView":
+        bid = made.bid_microusd_per_unit_hour
+        return cls(
+            unit_per_hour=Money.of(made.unit_microusd_per_hour),
+            cpu_milli=made.cpu_milli,
+            cpu_per_hour=Money.of(made.cpu_microusd_per_hour),
+            memory_bytes=made.memory_bytes,
+            memory_per_gib_hour=Money.of(made.memory_microusd_per_gib_hour),
+            disk_bytes=made.disk_bytes,
+            disk_per_gib_hour=Money.of(made.disk_microusd_per_gib_hour),
+            bid_per_unit_hour=Money.of(bid) if bid else None,
+        )
+
+
 class OfferView(View):
     """One node's offer. free and total count units (GPUs or CPUs) right now.
 
     verified: every device of the node has proven that it computes. measured: what its least device was measured at, by
     kind. work_price: what 10¹⁸ operations of its matrix rate cost; None where no rate was measured. Prices are what the
-    organization pays: discount_basis_points of what is asked are taken off already.
+    organization pays: discount_basis_points of what is asked are taken off already. components: what is asked beside
+    the units, if anything is. price_per_unit_hour is all in, for what was asked for; unit_price_per_hour: of the unit
+    by itself.
     """
 
     offer_id: str
@@ -69,6 +113,8 @@ class OfferView(View):
     measured: dict[str, int] = {}
     work_price: Money | None = None
     discount_basis_points: int = 0
+    components: ComponentPricesView | None = None
+    unit_price_per_hour: Money | None = None
 
 
 class SubmitRequest(BaseModel):
@@ -103,6 +149,8 @@ class PlanView(View):
 
 
 class AttemptView(View):
+    """components: what its price was made of, where more is in it than the unit's own."""
+
     attempt_id: str
     number: int
     state: AttemptState
@@ -116,6 +164,7 @@ class AttemptView(View):
     placed_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
+    components: ComponentsView | None = None
 
 
 class JobView(View):
@@ -160,6 +209,7 @@ class CostLine(View):
     captured_at: datetime
     discount_basis_points: int = 0
     minimum_ms: int = Field(default=0, description="it is charged for so long, where that is more than it ran")
+    components: ComponentsView | None = None
 
 
 class AdjustmentView(View):

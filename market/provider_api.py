@@ -2,17 +2,18 @@
 
 from datetime import datetime
 
-from market.customer_api import Money, View
+from market.customer_api import ComponentPricesView, Money, View
 from market.resources import Unit
 
 
 class AskView(View):
-    """What is asked for one unit and hour."""
+    """What is asked for one unit and hour, and beside it."""
 
     offer_id: str
     unit: Unit
     model: str
     price_per_unit_hour: Money
+    components: ComponentPricesView | None = None
 
 
 class ConditionView(View):

@@ -8,7 +8,18 @@ from sqlalchemy.orm import Session
 from billing.charging import bills
 from billing.charging.adjustments import Adjustment
 from billing.charging.bills import BillLine, JobCost
-from market.customer_api import AdjustmentView, AttemptView, CostLine, CostView, JobView, Money, OfferView, PlanView
+from market.customer_api import (
+    AdjustmentView,
+    AttemptView,
+    ComponentPricesView,
+    ComponentsView,
+    CostLine,
+    CostView,
+    JobView,
+    Money,
+    OfferView,
+    PlanView,
+)
 from market.money import window_hold_microusd
 from market.specs import Retry
 from scheduler.rounds.quotes import Limit, Plan, highest_cost
@@ -112,6 +123,8 @@ def offer_view(offer: OfferRecord, discount_basis_points: int) -> OfferView:
         measured=dict(offer.measured),
         work_price=Money.of(work_price) if work_price is not None else None,
         discount_basis_points=discount_basis_points,
+        components=ComponentPricesView.of(offer.components) if offer.components else None,
+        unit_price_per_hour=Money.of(offer.unit_price_microusd_per_hour),
     )
 
 
@@ -141,6 +154,7 @@ def _attempt_view(attempt: AttemptRecord) -> AttemptView:
         placed_at=attempt.placed_at,
         started_at=attempt.started_at,
         ended_at=attempt.ended_at,
+        components=ComponentsView.of(attempt.components) if attempt.components else None,
     )
 
 
@@ -160,6 +174,7 @@ def _cost_line(line: BillLine) -> CostLine:
         rounding=Money.of(line.rounding_microusd),
         epoch=line.epoch,
         captured_at=line.captured_at,
+        components=ComponentsView.of(line.components) if line.components else None,
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
-from market.customer_api import Money
+from market.customer_api import ComponentPricesView, Money
 from market.provider_api import AskView, ConditionView, GpuView, MinuteView, NodeView
 from scheduler.supply import health, offers
 from scheduler.supply.health import StandingCondition
@@ -92,6 +92,7 @@ def _node_view(
                 unit=offer.unit,
                 model=offer.model,
                 price_per_unit_hour=Money.of(offer.price_microusd_per_unit_hour),
+                components=ComponentPricesView.of(offer.components) if any(offer.components) else None,
             )
             for offer in asked
         ],

@@ -61,6 +61,9 @@ def cost(job_id: JobId, output: OutputOption = Output.TABLE) -> None:
         if bill.adjustments:
             results().print(table_of(bill.adjustments, ADJUSTMENT_COLUMNS))
             results().print()
+        made = {line.attempt_number: line.components for line in bill.lines if line.components}
+        for number, components in made.items():
+            results().print(f"attempt {number}: {wording.made_of(components)}", markup=False, soft_wrap=True)
         held = f"{bill.held.usdc} USDC" if bill.held.microusd else ""
         back = f"{bill.credited.usdc} USDC" if bill.credited.microusd else ""
         most = f"{bill.highest_cost.usdc} USDC"

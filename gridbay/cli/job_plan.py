@@ -6,10 +6,15 @@ from rich.text import Text
 from gridbay.cli import wording
 from gridbay.cli.job_request import JobRequest
 from gridbay.cli.listing import Column, facts, table_of
+from gridbay.cli.offers import BESIDE
 from gridbay.client.workdirs import Archive
 from market.customer_api import PlanView
 
 OFFERS_SHOWN = 5
+UNIT = Column(
+    "UNIT/h", lambda offer: offer.unit_price_per_hour.usdc if offer.unit_price_per_hour else "", right=True, rank=1
+)
+"""Of the unit by itself, where an offer asks for more: USDC/h is all in."""
 COLUMNS = (
     Column("NODE", lambda offer: offer.node_name),
     Column("MODEL", wording.model),
@@ -38,7 +43,9 @@ def show_plan(console: Console, request: JobRequest, plan: PlanView, archive: Ar
     console.print(Group(Text(name, style="bold"), facts(rows)))
     if plan.offers:
         more = plan.offer_count - min(OFFERS_SHOWN, len(plan.offers))
-        console.print(table_of(plan.offers[:OFFERS_SHOWN], COLUMNS))
+        shown = plan.offers[:OFFERS_SHOWN]
+        beside = [one for one in BESIDE if any(map(one.cell, shown))]
+        console.print(table_of(shown, [*COLUMNS, *([UNIT] if beside else []), *beside]))
         if more > 0:
             console.print(f"and {more} more", style="dim")
     if plan.explanation:

@@ -66,6 +66,9 @@ def show_job(job_id: JobId, output: OutputOption = Output.TABLE) -> None:
     if output is Output.TABLE and job.attempts:
         results().print()
         results().print(table_of(job.attempts, ATTEMPT_COLUMNS))
+        made = [(one.number, one.components) for one in job.attempts if one.components]
+        for number, components in made:
+            results().print(f"attempt {number}: {wording.made_of(components)}", markup=False, soft_wrap=True)
 
 
 def _facts(job: JobView) -> list[tuple[str, str]]:

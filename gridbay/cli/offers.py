@@ -25,12 +25,24 @@ def _of(measure: Measure) -> Callable[[OfferView], str]:
     return lambda offer: rate_in_words(measure, value) if (value := offer.measured.get(measure.kind)) else ""
 
 
+def _beside(part: str) -> Callable[[OfferView], str]:
+    """A price of what is taken beside the units, where it is not 0."""
+    return lambda offer: price.usdc if offer.components and (price := getattr(offer.components, part)).microusd else ""
+
+
+BESIDE = (
+    Column("CPU/h", _beside("cpu_per_hour"), right=True, rank=1),
+    Column("RAM GiB/h", _beside("memory_per_gib_hour"), right=True, rank=1),
+    Column("DISK GiB/h", _beside("disk_per_gib_hour"), right=True, rank=1),
+)
+"""There where an offer on the list asks for it."""
 COLUMNS = (
     Column("NODE", lambda offer: offer.node_name, rank=0),
     Column("MODEL", wording.model, rank=0),
     Column("MEMORY", lambda offer: wording.size(offer.memory_bytes) if offer.unit is Unit.GPU else "", right=True),
     Column("FREE", lambda offer: f"{offer.free_milli / 1000:g} of {offer.total_milli / 1000:g}", right=True, rank=0),
     Column("USDC/h", lambda offer: offer.price_per_unit_hour.usdc, right=True, rank=0),
+    *BESIDE,
     Column("VERIFIED", lambda offer: "yes" if offer.verified else "", rank=2),
     Column("USDC/Eop", lambda offer: offer.work_price.usdc if offer.work_price else "", right=True, rank=3),
     Column("MATRIX", _of(Measure.MATRIX), right=True, rank=3),
@@ -99,7 +111,8 @@ def offers(
             remarks().print(_instead(market, wanted))
             return
     found.sort(key=_KEYS[order])
-    show(found, COLUMNS, output, name=lambda offer: offer.offer_id)
+    columns = [one for one in COLUMNS if one not in BESIDE or any(map(one.cell, found))]
+    show(found, columns, output, name=lambda offer: offer.offer_id)
     less = found[0].discount_basis_points if found else 0
     if less and output is Output.TABLE:
         remarks().print(f"prices are {less / 100:g}% below what is asked: your organization's discount")

@@ -10,6 +10,7 @@ from gridbay.cli.console import Output, OutputOption, harmless
 from gridbay.cli.listing import Column, show, show_one
 from gridbay.cli.session import open_session, tell_retry
 from gridbay.client.provider import Provider
+from market.components import ComponentPrices
 from market.errors import InvalidInput, NotFound
 from market.money import format_usdc, parse_usdc
 from market.provider_api import AskView, ConditionView, NodeView
@@ -40,7 +41,7 @@ COLUMNS = (
     Column("STATE", lambda node: node.state, rank=0),
     Column("POOL", lambda node: node.pool),
     Column("HEALTH", _health, rank=1),
-    Column("OFFERS", lambda node: " · ".join(_ask(ask, node) for ask in node.offers), wraps=True),
+    Column("OFFERS", lambda node: " · ".join(_ask(ask, node) + _beside(ask) for ask in node.offers), wraps=True),
     Column("CPUS FREE", lambda node: f"{node.cpu_free_milli / 1000:g} of {node.cpu_total_milli / 1000:g}", right=True),
     Column("RAM FREE", lambda node: wording.size(node.memory_free_bytes), right=True, rank=2),
     Column("SANDBOX", lambda node: node.sandbox, rank=2),
@@ -84,20 +85,35 @@ def set_price(
     unit: Annotated[
         Unit | None, typer.Option("--unit", help="Not needed where only one is offered.", show_default=False)
     ] = None,
+    cpu: Annotated[
+        str | None, typer.Option("--cpu", help="USDC for an hour of a CPU beside GPUs.", show_default=False)
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option("--memory", help="USDC for an hour of a GiB of memory.", show_default=False)
+    ] = None,
+    disk: Annotated[
+        str | None, typer.Option("--disk", help="USDC for an hour of a GiB of disk.", show_default=False)
+    ] = None,
 ) -> None:
-    """Ask that price from now on; leases that run keep theirs."""
-    try:
-        asked = parse_usdc(amount)
-    except ValueError as error:
-        raise InvalidInput(str(error)) from None
+    """Ask that price from now on; leases that run keep theirs.
+
+    What a job takes beside its units costs nothing unless --cpu, --memory or --disk say so; without them it stays as it
+    was.
+    """
+    asked = _usdc(amount)
+    beside = {
+        field: _usdc(text)
+        for field, text in zip(ComponentPrices._fields, (cpu, memory, disk), strict=True)
+        if text is not None
+    }
     with open_provider() as provider:
         chosen = choose_node(provider.nodes(), node)
         units = sorted({ask.unit for ask in chosen.offers})
         if unit is None and len(units) != 1:
             raise InvalidInput(f"{chosen.name} offers {' and '.join(units)}", remedy="say --unit gpu or --unit cpu")
-        changed = provider.set_price(chosen.node_id, unit or units[0], asked)
+        changed = provider.set_price(chosen.node_id, unit or units[0], asked, beside)
     for ask in changed.offers:
-        print(f"{changed.name}: {_ask(ask, changed)} an hour")
+        print(f"{changed.name}: {_ask(ask, changed)} an hour{_beside(ask)}")
 
 
 @earnings_app.command()
@@ -200,6 +216,23 @@ def _tell(node: NodeView, condition: ConditionView) -> None:
 def _ask(ask: AskView, node: NodeView) -> str:
     what = "CPU" if ask.unit is Unit.CPU else ask.model
     return f"{what}{' (simulated)' if node.simulated else ''} at {ask.price_per_unit_hour.usdc} USDC"
+
+
+def _beside(ask: AskView) -> str:
+    """What is asked beside the price of the units, in words."""
+    if ask.components is None:
+        return ""
+    one = ask.components
+    asked = (("a CPU", one.cpu_per_hour), ("a GiB of memory", one.memory_per_gib_hour))
+    named = (*asked, ("a GiB of disk", one.disk_per_gib_hour))
+    return "".join(f", {price.usdc} {what}" for what, price in named if price.microusd)
+
+
+def _usdc(text: str) -> int:
+    try:
+        return parse_usdc(text)
+    except ValueError as error:
+        raise InvalidInput(str(error)) from None
 
 
 def choose_node(nodes: list[NodeView], wanted: str | None) -> NodeView:

@@ -6,11 +6,13 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
+from gridbay.cli import wording
 from gridbay.cli.console import results
 from gridbay.cli.jobs import JobId
 from gridbay.cli.listing import facts
 from gridbay.cli.session import open_market
 from gridbay.client.anchors import verify_anchors
+from market.customer_api import ComponentsView
 from market.errors import InvalidInput
 from market.faults import faults_of
 from market.money import format_usdc
@@ -74,6 +76,7 @@ def verify(
         ("job", found.job_id),
         ("lines", str(len(found.lines))),
         ("total", f"{format_usdc(found.total_microusd)} USDC"),
+        *[("price", words) for words in _prices(found)],
         ("checked", checked),
         ("anchored", anchored),
     ]
@@ -85,6 +88,16 @@ def verify(
     results().print(
         "receipt verified" + ("" if rpc else " offline (with --rpc URL against the chain too)"), style="green"
     )
+
+
+def _prices(found: Receipt) -> list[str]:
+    """What the prices were made of where more is in them than the unit's own, each once."""
+    told = (entry.line for entry in found.lines if entry.line.told)
+    words = (
+        f"{format_usdc(line.price_microusd_per_unit_hour)} a unit: {wording.made_of(ComponentsView.of(line))}"
+        for line in told
+    )
+    return list(dict.fromkeys(words))
 
 
 def read_receipt(file: Path) -> Receipt:

@@ -2,7 +2,8 @@
 
 from datetime import UTC, datetime
 
-from market.customer_api import AttemptView, JobView, OfferView
+from market.customer_api import AttemptView, ComponentsView, JobView, OfferView
+from market.money import GIB
 from market.resources import Unit
 from market.states import JobState, Reason
 
@@ -93,6 +94,19 @@ def model(offer: OfferView) -> str:
     """What an offer's unit is, marked if it is not real."""
     name = "CPU" if offer.unit is Unit.CPU else offer.model
     return f"{name} (simulated)" if offer.simulated else name
+
+
+def made_of(made: ComponentsView) -> str:
+    """What a price was made of: 0.20 the unit, 4 CPUs at 0.005, 16 GiB of memory at 0.001; bid 0.15."""
+    parts = [f"{made.unit_per_hour.usdc} the unit"]
+    parts += [f"{made.cpu_milli / 1000:g} CPUs at {made.cpu_per_hour.usdc}"] if made.cpu_milli else []
+    kinds = (
+        ("memory", made.memory_bytes, made.memory_per_gib_hour),
+        ("disk", made.disk_bytes, made.disk_per_gib_hour),
+    )
+    parts += [f"{taken / GIB:.4g} GiB of {kind} at {price.usdc}" for kind, taken, price in kinds if taken]
+    bid = f"; bid {made.bid_per_unit_hour.usdc}" if made.bid_per_unit_hour else ""
+    return f"{', '.join(parts)}{bid}"
 
 
 def run_seconds(job: JobView, now: datetime | None = None) -> float:

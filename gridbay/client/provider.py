@@ -1,5 +1,7 @@
 """The SDK for providers: nodes, prices, join tokens, wallet, earnings (/provider/v1)."""
 
+from collections.abc import Mapping
+
 from gridbay.client.party import Party
 from gridbay.client.proofs import DeviceProof, DeviceProofs
 from gridbay.client.transport import segment
@@ -32,9 +34,12 @@ class Provider(Party):
         path = f"/provider/v1/nodes/{segment(node_id)}/terms"
         return self._transport.ask(NodeTermsView, "PUT", path, json=terms.model_dump(mode="json"))
 
-    def set_price(self, node_id: str, unit: Unit, price_microusd_per_unit_hour: int) -> NodeView:
-        """Ask that much from now on; leases that run keep their price."""
-        body = {"unit": unit.value, "price_microusd_per_unit_hour": price_microusd_per_unit_hour}
+    def set_price(
+        self, node_id: str, unit: Unit, price_microusd_per_unit_hour: int, components: Mapping[str, int] | None = None
+    ) -> NodeView:
+        """Ask that much from now on; leases that run keep their price. components: fields of
+        market.components.ComponentPrices, asked beside it; what is not named stays as it was."""
+        body = {"unit": unit.value, "price_microusd_per_unit_hour": price_microusd_per_unit_hour, **(components or {})}
         return self._transport.ask(NodeView, "PUT", f"/provider/v1/nodes/{segment(node_id)}/price", json=body)
 
     def set_payout_terms(self, threshold_microusd: int | None, every_hours: int | None) -> None:

@@ -9,7 +9,7 @@ from strawberry.scalars import JSON
 from strawberry.schema.config import StrawberryConfig
 
 from market import customer_api
-from market.customer_api import AttemptView, JobView, OfferView, Page
+from market.customer_api import AttemptView, ComponentPricesView, ComponentsView, JobView, OfferView, Page
 from market.errors import InvalidInput
 from market.resources import Unit
 from market.states import AttemptState, JobState, Reason
@@ -62,6 +62,46 @@ class MeasuredFigure:
 
 
 @strawberry.type
+class ComponentPrices:
+    """What an offer asks for an hour of what a job takes beside its units."""
+
+    cpu_per_hour: Money
+    memory_per_gib_hour: Money
+    disk_per_gib_hour: Money
+
+    @classmethod
+    def of(cls, view: ComponentPricesView) -> "ComponentPrices":
+        return cls(**{name: Money.of(getattr(view, name)) for name in ComponentPricesView.model_fields})
+
+
+@strawberry.type
+class Components:
+    """What a price of a unit and hour was made of."""
+
+    unit_per_hour: Money
+    cpu_milli: int
+    cpu_per_hour: Money
+    memory_bytes: BigInt
+    memory_per_gib_hour: Money
+    disk_bytes: BigInt
+    disk_per_gib_hour: Money
+    bid_per_unit_hour: Money | None
+
+    @classmethod
+    def of(cls, view: ComponentsView) -> "Components":
+        return cls(
+            unit_per_hour=Money.of(view.unit_per_hour),
+            cpu_milli=view.cpu_milli,
+            cpu_per_hour=Money.of(view.cpu_per_hour),
+            memory_bytes=BigInt(view.memory_bytes),
+            memory_per_gib_hour=Money.of(view.memory_per_gib_hour),
+            disk_bytes=BigInt(view.disk_bytes),
+            disk_per_gib_hour=Money.of(view.disk_per_gib_hour),
+            bid_per_unit_hour=Money.of(view.bid_per_unit_hour) if view.bid_per_unit_hour is not None else None,
+        )
+
+
+@strawberry.type
 class Offer:
     offer_id: strawberry.ID
     node_id: strawberry.ID
@@ -80,6 +120,8 @@ class Offer:
     measured: list[MeasuredFigure]
     work_price: Money | None
     discount_basis_points: int
+    components: ComponentPrices | None
+    unit_price_per_hour: Money | None
 
     @classmethod
     def of(cls, view: OfferView) -> "Offer":
@@ -101,6 +143,8 @@ class Offer:
             measured=[MeasuredFigure(kind=kind, value=BigInt(value)) for kind, value in view.measured.items()],
             work_price=Money.of(view.work_price) if view.work_price is not None else None,
             discount_basis_points=view.discount_basis_points,
+            components=ComponentPrices.of(view.components) if view.components is not None else None,
+            unit_price_per_hour=Money.of(view.unit_price_per_hour) if view.unit_price_per_hour is not None else None,
         )
 
 
@@ -119,6 +163,7 @@ class Attempt:
     placed_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
+    components: Components | None
 
     @classmethod
     def of(cls, view: AttemptView) -> "Attempt":
@@ -136,6 +181,7 @@ class Attempt:
             placed_at=view.placed_at,
             started_at=view.started_at,
             ended_at=view.ended_at,
+            components=Components.of(view.components) if view.components is not None else None,
         )
 
 

@@ -8,10 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
 from billing.settling import earnings, wallets
+from market.components import ComponentPrices
 from market.customer_api import Money
 from market.errors import NotFound
 from market.ids import is_id
-from market.money import PRICE_MAX_MICROUSD
+from market.money import COMPONENT_PRICE_MAX_MICROUSD, PRICE_MAX_MICROUSD
 from market.provider_api import EarningsView, JoinTokenView, MinuteView, NodeList, NodeView
 from market.resources import Unit
 from market.terms_api import NodeTermsView
@@ -56,9 +57,17 @@ class WalletView(BaseModel):
     wallet_address: str | None
 
 
+ComponentPrice = Annotated[int | None, Field(default=None, ge=0, le=COMPONENT_PRICE_MAX_MICROUSD)]
+
+
 class PriceRequest(_Request):
+    """Beside the units: what is asked for a CPU beside GPUs, a GiB of memory, a GiB of disk; null: as now."""
+
     unit: Unit
     price_microusd_per_unit_hour: int = Field(ge=0, le=PRICE_MAX_MICROUSD)
+    cpu_microusd_per_hour: ComponentPrice
+    memory_microusd_per_gib_hour: ComponentPrice
+    disk_microusd_per_gib_hour: ComponentPrice
 
 
 class PayoutTerms(_Request):
@@ -140,12 +149,11 @@ async def put_payout_terms(portal: PortalDep, provider: SignedInProvider, reques
 async def set_price(portal: PortalDep, provider: SignedInProvider, node_id: str, request: PriceRequest) -> NodeView:
     """Ask that price from now on; leases that run keep theirs."""
     _check(node_id)
-    now = portal.now()
+    now, price = portal.now(), request.price_microusd_per_unit_hour
+    components = request.model_dump(include=set(ComponentPrices._fields), exclude_none=True)
 
     def change(session: Session) -> NodeView:
-        prices.set_price(
-            session, provider.provider_id, node_id, request.unit, request.price_microusd_per_unit_hour, now
-        )
+        prices.set_price(session, provider.provider_id, node_id, request.unit, price, now, components)
         return node_views(session, [session.get_one(Node, node_id)])[0]
 
     return await portal.threads.transact(change)

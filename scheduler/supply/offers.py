@@ -54,7 +54,8 @@ class OfferOrder(StrEnum):
 class OfferRecord:
     """One node's offer, as market.customer_api.OfferView shows it; `measured` only where a search asks for it.
 
-    The price is what its reader would pay, all in, for what was asked for; components: what the offer asks for more.
+    The price is what its reader would pay, all in, for what was asked for; unit_price: of the unit by itself,
+    components: of what is taken beside it.
     """
 
     offer_id: str
@@ -69,6 +70,7 @@ class OfferRecord:
     cpu_free_milli: int
     memory_free_bytes: int
     price_microusd_per_unit_hour: int
+    unit_price_microusd_per_hour: int
     simulated: bool
     verified: bool
     components: ComponentPrices | None = None
@@ -185,6 +187,7 @@ def _record(books: Books, request: Request, position: int) -> OfferRecord:
         cpu_free_milli=node.cpu_free_milli,
         memory_free_bytes=node.memory_free_bytes,
         price_microusd_per_unit_hour=request.price_of(prices.asked_by(offer, request)),
+        unit_price_microusd_per_hour=request.price_of(offer.price_microusd_per_unit_hour),
         simulated=node.simulated,
         verified=node.tier > 0,
         components=offer.components and ComponentPrices(*map(request.price_of, offer.components)),

@@ -13,7 +13,7 @@ from starlette.websockets import WebSocketDisconnect
 from structlog.testing import capture_logs
 
 from infra.ground import Ground
-from market.customer_api import AttemptView, JobView
+from market.customer_api import AttemptView, ComponentPricesView, ComponentsView, JobView, OfferView
 from portal_api.app import create_app
 from portal_api.graphql import types
 from portal_api.graphql.bounds import ALIASES_MAX, DEPTH_MAX, FIELDS_MAX, TOKENS_MAX
@@ -64,7 +64,16 @@ async def test_what_rest_does_graphql_does(world: PortalWorld) -> None:
     assert (await _data(customer, stop, id=job_id))["stopJob"]["job"]["reason"] == "stopping:by_user"
 
 
-@pytest.mark.parametrize(("graphql", "rest"), [(types.Job, JobView), (types.Attempt, AttemptView)])
+@pytest.mark.parametrize(
+    ("graphql", "rest"),
+    [
+        (types.Job, JobView),
+        (types.Attempt, AttemptView),
+        (types.Offer, OfferView),
+        (types.Components, ComponentsView),
+        (types.ComponentPrices, ComponentPricesView),
+    ],
+)
 async def test_graphql_has_every_field_that_rest_has(graphql: type, rest: type[BaseModel]) -> None:
     assert {field.name for field in dataclasses.fields(graphql)} == set(rest.model_fields)
 

@@ -10,7 +10,17 @@ from served_market import Answer, Seen, ServedMarket, event, problem
 from typed_command import Gridbay
 from views import JOB_ID, NOON, cpu_offer, ended_job, job, offer
 
-from market.customer_api import CostLine, CostView, LogLine, Money, OutputView, Page
+from market.customer_api import (
+    ComponentPricesView,
+    ComponentsView,
+    CostLine,
+    CostView,
+    JobView,
+    LogLine,
+    Money,
+    OutputView,
+    Page,
+)
 from market.funds_api import BalanceView, WithdrawalList, WithdrawalView
 from market.measured import parse_at_least
 from market.states import JobState, Reason
@@ -52,6 +62,14 @@ ANSWERS: dict[str, Any] = {
         ],
     ),
 }  # fmt: skip
+
+
+MADE = ComponentsView(
+    unit_per_hour=Money.of(200_000), cpu_milli=4000, cpu_per_hour=Money.of(5_000), memory_bytes=16 * 2**30,
+    memory_per_gib_hour=Money.of(1_000), disk_bytes=0, disk_per_gib_hour=Money.of(0),
+    bid_per_unit_hour=Money.of(150_000),
+)  # fmt: skip
+MADE_WORDS = "attempt 1: 0.20 the unit, 4 CPUs at 0.005, 16 GiB of memory at 0.001; bid 0.15"
 
 
 @pytest.fixture
@@ -205,3 +223,29 @@ def test_a_market_that_is_away_is_told_with_its_own_status(gridbay: Gridbay, mon
     assert ended.code == 3
     assert ended.err.count("trying again") == 1
     assert "refused: the market at http://127.0.0.1:9 does not answer" in ended.err
+
+
+def test_what_a_price_was_made_of_is_told_where_there_is_more_to_it(answering: ServedMarket, gridbay: Gridbay) -> None:
+    plain = ANSWERS["GET /v1/jobs/{}"], ANSWERS["GET /v1/jobs/{}/cost"]
+    assert isinstance(plain[0], JobView) and isinstance(plain[1], CostView)
+    assert "attempt 1:" not in gridbay("cost", JOB_ID).out + gridbay("job", "show", JOB_ID).out
+    line = plain[1].lines[0].model_copy(update={"components": MADE})
+    answering.on("GET /v1/jobs/{}/cost", plain[1].model_copy(update={"lines": [line, line]}))
+    tried = plain[0].attempts[0].model_copy(update={"components": MADE})
+    answering.on("GET /v1/jobs/{}", plain[0].model_copy(update={"attempts": [tried]}))
+    assert gridbay("cost", JOB_ID).out.count(MADE_WORDS) == 1
+    assert gridbay("job", "show", JOB_ID).out.count(MADE_WORDS) == 1
+
+
+def test_what_is_asked_beside_the_units_has_columns_where_an_offer_asks_it(
+    logged_in: ServedMarket, gridbay: Gridbay
+) -> None:
+    logged_in.on("GET /v1/offers", Page(items=[offer()]))
+    assert "GiB/h" not in gridbay("offers").out
+    asked = ComponentPricesView(
+        cpu_per_hour=Money.of(0), memory_per_gib_hour=Money.of(1_250), disk_per_gib_hour=Money.of(0)
+    )
+    logged_in.on("GET /v1/offers", Page(items=[offer(), cpu_offer(components=asked)]))
+    head, first, second = gridbay("offers").out.splitlines()
+    assert "RAM GiB/h" in head and "DISK GiB/h" not in head and "CPU/h" not in head
+    assert "0.00125" in first + second

@@ -9,7 +9,7 @@ from typed_command import Gridbay
 from views import NOON
 
 from gridbay.client.operator import Epoch, Ledger, NodeCondition, Payout
-from market.customer_api import Money
+from market.customer_api import ComponentPricesView, Money
 from market.provider_api import AskView, ConditionView, EarningsView, GpuView, JoinTokenView, NodeView
 from market.resources import Unit
 
@@ -79,6 +79,26 @@ def test_a_price_is_set_where_it_is_clear_what_is_meant(provider: ServedMarket, 
     assert (ended.code, "your nodes: amber, birch" in ended.err) == (1, True)
     assert gridbay("provider", "price", "set", "-1").code == 2
     assert len(provider.asked("PUT /provider/v1/nodes/{}/price")) == 2
+
+
+def test_what_is_taken_beside_the_units_is_priced_where_it_is_named(provider: ServedMarket, gridbay: Gridbay) -> None:
+    beside = ComponentPricesView(
+        cpu_per_hour=Money.of(0), memory_per_gib_hour=Money.of(1_000), disk_per_gib_hour=Money.of(100)
+    )
+    asked = AskView(
+        offer_id="off_1", unit=Unit.CPU, model="cpu", price_per_unit_hour=Money.of(20_000), components=beside
+    )
+    provider.on("PUT /provider/v1/nodes/{}/price", node(offers=[asked]))
+    ended = gridbay("provider", "price", "set", "0.02", "--memory", "0.001", "--disk", "0.0001")
+    assert ended.out == "amber: CPU at 0.02 USDC an hour, 0.001 a GiB of memory, 0.0001 a GiB of disk\n"
+    (sent,) = provider.asked("PUT /provider/v1/nodes/{}/price")
+    assert sent.json() == {
+        "unit": "cpu",
+        "price_microusd_per_unit_hour": 20_000,
+        "memory_microusd_per_gib_hour": 1_000,
+        "disk_microusd_per_gib_hour": 100,
+    }
+    assert gridbay("provider", "price", "set", "0.02", "--disk", "cheap").code == 2
 
 
 def test_earnings_wallet_and_invitations(provider: ServedMarket, gridbay: Gridbay) -> None:

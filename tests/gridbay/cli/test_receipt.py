@@ -20,12 +20,12 @@ from market import merkle
 from market.receipts import EpochRoot, PublicLine, Receipt, ReceiptLine, line_salt
 
 
-def receipt(treasury: str | None = None, signature: str | None = None) -> Receipt:
+def receipt(treasury: str | None = None, signature: str | None = None, **more: int) -> Receipt:
     line = PublicLine(
         line_id="line_1", job_id=JOB_ID, lease_id="lease_1", window_number=0, organization="a" * 32, provider="b" * 32,
         unit="cpu", quantity_milli=1000, price_microusd_per_unit_hour=20_000, fee_basis_points=500, from_ms=0,
         to_ms=7_300, charged_before_microusd=0, amount_microusd=40, provider_microusd=38, fee_microusd=2,
-        rounding_microusd=0, captured_at="2026-11-21T12:00:00Z",
+        rounding_microusd=0, captured_at="2026-11-21T12:00:00Z", **more,
     )  # fmt: skip
     salt = line_salt(b"secret" * 6, line.line_id)
     rows = merkle.levels([line.leaf(salt)])
@@ -57,6 +57,14 @@ def test_offline(tmp_path: Path, gridbay: Gridbay) -> None:
     assert (ended.code, ended.err) == (0, "")
     assert "receipt verified offline" in ended.out
     assert "0.00004 USDC" in ended.out
+
+
+def test_what_a_price_was_made_of_is_told_and_recomputed(tmp_path: Path, gridbay: Gridbay) -> None:
+    made = {"unit_microusd_per_hour": 18_000, "memory_bytes": 2 * 2**30, "memory_microusd_per_gib_hour": 1_000}
+    ended = gridbay("receipt", "verify", write(tmp_path / "r.json", receipt(**made)))
+    assert "0.02 a unit: 0.018 the unit, 2 GiB of memory at 0.001" in ended.out
+    ended = gridbay("receipt", "verify", write(tmp_path / "r.json", receipt(**made | {"memory_bytes": 2**30})))
+    assert (ended.code, "its price does not follow from what it was made of" in ended.out) == (1, True)
 
 
 def test_against_the_chain(tmp_path: Path, gridbay: Gridbay, chain: LocalChainServer) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from served_market import Answer, Seen, ServedMarket, event, problem
 from typed_command import Ended, Gridbay
-from views import JOB_ID, attempt, ended_job, job, offer, plan
+from views import JOB_ID, attempt, cpu_offer, ended_job, job, offer, plan
 
-from market.customer_api import JobView, LogLine, OutputView, WorkdirAnswer
+from market.components import ComponentPrices
+from market.customer_api import ComponentPricesView, JobView, LogLine, Money, OutputView, WorkdirAnswer
 from market.states import JobState, Reason
 
 LOG = b"epoch 1\nepoch 2\n"
@@ -82,6 +83,21 @@ def test_a_job_is_followed_to_its_end(logged_in: ServedMarket, gridbay: Gridbay,
     assert submitted["spec"] == {"name": "digits", "run": "python train.py", "workdir": "."}
     with tarfile.open(fileobj=BytesIO(ran.archives[0])) as sent:
         assert sent.getnames() == ["job.yaml", "train.py"]
+
+
+def test_a_plan_tells_the_price_all_in_and_the_units_own(
+    logged_in: ServedMarket, gridbay: Gridbay, folder: Path
+) -> None:
+    RunningJob(logged_in, ended_job())
+    beside = ComponentPricesView.of(ComponentPrices(memory_microusd_per_gib_hour=1_250))
+    asked = cpu_offer(price_per_unit_hour=Money.of(22_500), unit_price_per_hour=Money.of(20_000), components=beside)
+    logged_in.on("POST /v1/jobs/plan", plan(offers=[asked]))
+    told = gridbay("run", "--dry-run", "--", "true").err
+    for words in ("USDC/h", "UNIT/h", "RAM GiB/h", "0.0225", "0.02", "0.00125"):
+        assert words in told
+    assert "DISK" not in told
+    logged_in.on("POST /v1/jobs/plan", plan())
+    assert "UNIT/h" not in gridbay("run", "--dry-run", "--", "true").err
 
 
 @pytest.mark.parametrize(
