@@ -10,7 +10,7 @@ from infra.bus.tasks import PLACE_QUEUE, task
 from infra.ground import ground
 from scheduler.proofs import mending, planning, rates, verifying
 from scheduler.proofs.judgement import Check
-from scheduler.rounds import placing, queueing, records
+from scheduler.rounds import kept, placing, queueing, records
 from scheduler.supply import health, intervals, reliability
 from scheduler.upkeep import reconcile, sweep
 from scheduler.waking import PLACE, VERIFY_PROOFS
@@ -76,11 +76,12 @@ def learn_reliability() -> None:
 
 @task("scheduler.forget_rounds", every=600)
 def forget_rounds() -> None:
-    """Forget old rounds, and what the queue remembers of jobs that wait no longer."""
+    """Forget old rounds, what the queue remembers of jobs that wait no longer, and what every round has seen change."""
     base = ground()
     with base.database.transaction() as session:
         records.forget(session, base.clock.now())
         queueing.forget(session)
+        kept.forget(session)
 
 
 @task("scheduler.reconcile", every=60)

@@ -18,6 +18,7 @@ from infra.database import Database
 from infra.embedded.ephemeral import ephemeral_postgres, ephemeral_valkey
 from infra.writing import WritingSession
 from market.clock import ManualClock
+from scheduler.rounds import placing
 
 assert TABLES, "every table is in the metadata"
 
@@ -75,6 +76,8 @@ def database(_schema: Database) -> Iterator[Database]:
     yield _schema
     with _schema.engine.begin() as connection:
         empty(connection)
+    # Emptying is told to nobody.
+    placing.market.forget()
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,8 @@
 """The market at one moment: its nodes and offers, and any figure of theirs as an array once somebody asks for it."""
 
 import hashlib
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +56,14 @@ class Snapshot:
         self.node_of = np.array([position[offer.node_id] for offer in self.offers], dtype=np.intp)
         self._numbers: dict[Column, Numbers] = {}
         self._facets: dict[Facet, tuple[Numbers, dict[Hashable, int]]] = {}
+
+    def but(self, nodes: Mapping[int, NodeFacts], offers: Mapping[int, OfferFacts]) -> "Snapshot":
+        """The same nodes and offers, of which these are told anew, by their positions."""
+        other = copy(self)
+        other.nodes = tuple([nodes.get(at, one) for at, one in enumerate(self.nodes)]) if nodes else self.nodes
+        other.offers = tuple([offers.get(at, one) for at, one in enumerate(self.offers)]) if offers else self.offers
+        other._numbers, other._facets = {}, {}
+        return other
 
     @property
     def price(self) -> Numbers:

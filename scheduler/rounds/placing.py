@@ -25,8 +25,9 @@ from scheduler.placement.reclaiming import Reclaim
 from scheduler.placement.record.round import Came, Told
 from scheduler.placement.requests import Request
 from scheduler.placement.sieve import in_words
-from scheduler.rounds import discounts, queueing, records, snapshots
+from scheduler.rounds import discounts, queueing, records
 from scheduler.rounds.asking import COLUMNS, request_of_row
+from scheduler.rounds.kept import KeptMarket
 from scheduler.rounds.queued import Words, request_of
 from scheduler.rounds.queueing import Walk
 from scheduler.rounds.settling import Settling
@@ -45,6 +46,8 @@ RECENT_MAX = 256
 _RECOVERING = (Reason.RECOVERING_PROVIDER_LOST, Reason.RECOVERING_RETRY, Reason.RECOVERING_SPOT_RECLAIMED)
 _engine = Engine()
 """It keeps what it knows of the market between rounds, for speed alone; the round's lock lets one thread at it."""
+market = KeptMarket()
+"""The same."""
 
 
 class _Recent:
@@ -108,7 +111,7 @@ def place(session: Session, clock: Clock, walk: Walk, *, seed: str) -> Round:
         return Round(0, 0)
     jobs = {job.id: job for job in queued}
     words = Words(jobs)
-    snapshot = snapshots.load(session)
+    snapshot = market.read(session)
     # Not before this: no lease begins before the one that held its GPUs was released.
     now = clock.now()
     less = discounts.of(session, {job.organization_id for job in queued})

@@ -1,6 +1,7 @@
 """Loading the market's rows into the snapshot that placement, search and quotes judge by."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -33,8 +34,7 @@ _OFFERS = Statement(
     """
 )
 # By node and model: how many GPUs are present, the least that one of them is, and which may be leased and are not.
-_GPUS = Statement(
-    """
+_CARDS = """
     SELECT gpu.node_id, gpu.model, count(*) AS gpu_count, min(gpu.memory_bytes) AS memory_bytes,
         coalesce(min(gpu.mig_profile), '') AS mig, min(gpu.compute_capability) AS compute_capability,
         min(coalesce(gpu.nvlinks, 0)) > 0 AS nvlink,
@@ -44,20 +44,33 @@ _GPUS = Statement(
             SELECT FROM proof_standings AS proof
             WHERE proof.node_id = gpu.node_id AND proof.device = gpu.uuid AND proof.state = ANY(cast(:barred AS text[]))
         )) AS free_gpus
-    FROM gpus AS gpu WHERE gpu.present
+    FROM gpus AS gpu WHERE gpu.present{which}
     GROUP BY gpu.node_id, gpu.model
-    """
-)
+"""
+_GPUS = Statement(_CARDS.format(which=""))
+_GPUS_OF = Statement(_CARDS.format(which=" AND gpu.node_id = ANY(cast(:nodes AS text[]))"))
 
 
 def load(session: Session) -> Snapshot:
     """Every standing offer on a node that is not gone. Nothing is locked: a decision is checked when it is applied."""
+    return load_until(session)[0]
+
+
+def load_until(session: Session) -> tuple[Snapshot, datetime | None]:
+    """The same, and when the clock alone makes some of it untrue; None: never."""
     said, speeds = terms.said(session), measured(session)
     nodes = [
         _node(row, said.of_nodes.get(row.node_id, {}), speeds.network_mbit.get(row.node_id, 0))
         for row in _NODES.rows(session, {})
     ]
-    return Snapshot(nodes, _offers(session, {node.node_id: node for node in nodes}, said.of_offers, speeds.pcie_mb))
+    offers = _offers(session, {node.node_id: node for node in nodes}, said.of_offers, speeds.pcie_mb)
+    return Snapshot(nodes, offers), said.until
+
+
+def cards_of(session: Session, node_ids: Collection[str]) -> dict[tuple[str, str], dict[str, Any]]:
+    """What the offers of these nodes say of their GPUs now, as fields of OfferFacts, by node and model."""
+    rows = _GPUS_OF.rows(session, {"barred": list(BARRED), "nodes": list(node_ids)})
+    return {(row.node_id, row.model): _card(row) for row in rows}
 
 
 def _node(row: Any, said: Mapping[str, Any], network_mbit: int) -> NodeFacts:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -17,11 +17,14 @@ Named = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """By node: fields of its NodeFacts, and of the OfferFacts of its offers, where they are not the usual ones."""
+    """By node: fields of its NodeFacts, and of the OfferFacts of its offers, where they are not the usual ones.
+
+    until: when the clock alone makes some of it untrue; None: never.
+    """
 
     of_nodes: Mapping[str, Named]
     of_offers: Mapping[str, Named]
-    now: datetime
+    until: datetime | None
 
 
 # One row at least, for the clock.
@@ -42,6 +45,7 @@ def said(session: Session) -> Said:
     rows = _SAID.rows(session, {})
     of_nodes: dict[str, dict[str, Any]] = {}
     of_offers: dict[str, Named] = {}
+    ends: list[datetime] = []
     for row in rows:
         now, node_id, region, labels, taints, draining, ends_at, windows, spot, floor_milli, poor_id, reliability = row
         if node_id is not None:
@@ -53,10 +57,15 @@ def said(session: Session) -> Said:
                 "spot_floor_milli": floor_milli if spot else None,
             }
             if ends_at is not None or windows:
-                of_offers[node_id] = {"left_seconds": _left(ends_at, now), "open_seconds": _open(windows, now)}
+                left = _left(ends_at, now)
+                of_offers[node_id] = {"left_seconds": left, "open_seconds": _open(windows, now)}
+                if left and ends_at is not None:
+                    ends.append(ends_at - timedelta(seconds=left))
+                if windows:
+                    ends.append(_next_step(now))
         if poor_id is not None:
             of_nodes.setdefault(poor_id, {})["reliability_milli"] = reliability
-    return Said(of_nodes, of_offers, rows[0].now)
+    return Said(of_nodes, of_offers, min(ends, default=None))
 
 
 def _left(ends_at: datetime | None, now: datetime) -> int | None:
@@ -68,3 +77,10 @@ def _left(ends_at: datetime | None, now: datetime) -> int | None:
 def _open(windows: list[str], now: datetime) -> int | None:
     seconds = open_seconds(windows, now)
     return None if seconds is None else seconds // STEP_SECONDS * STEP_SECONDS
+
+
+def _next_step(now: datetime) -> datetime:
+    """When schedules may say something else: at a whole minute what was closed may open, a second later what is open is
+    so for a minute less."""
+    second = now.replace(microsecond=0)
+    return second + timedelta(seconds=STEP_SECONDS - second.second if second.second else 1)

@@ -1,5 +1,6 @@
 """The scheduler's tables, by noun; importing this module is enough to know them all."""
 
+from scheduler.tables.changes import FACTS, market_changes
 from scheduler.tables.discounts import OrganizationDiscount
 from scheduler.tables.files import LogSegment, OutputFile, Workdir
 from scheduler.tables.health import GpuMinute, NodeCondition
@@ -15,6 +16,7 @@ from scheduler.tables.supply import SupplyInterval
 from scheduler.tables.terms import NodeRecord, NodeTerms
 
 __all__ = [
+    "FACTS",
     "LIVE",
     "Attempt",
     "Benchmark",
@@ -46,4 +48,5 @@ __all__ = [
     "SupplyInterval",
     "SweepPulse",
     "Workdir",
+    "market_changes",
 ]
