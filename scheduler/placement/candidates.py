@@ -24,7 +24,8 @@ class Shape:
 
     whole: what one node must have. lasting: which offers suit but for what of them is free. prices: by offer, what the
     request would pay there but for its bid. asking: the same where it suits now, and no more than the bid; UNFIT
-    elsewhere. seen: how many of the touches are in it. facts: of which facts lasting is.
+    elsewhere. seen: how many of the touches are in it. facts: of which facts lasting is. cheapest: the offers that ask
+    least, or within the tolerance of it; None: not known.
     need: what the packing makes of it, by which packing.
     """
 
@@ -36,6 +37,7 @@ class Shape:
     facts: int = -1
     need: Need | None = None
     packing: object = None
+    cheapest: Places | None = None
 
 
 class Candidates:
@@ -64,6 +66,14 @@ class Candidates:
             self._judge_again(shape)
         return shape
 
+    def cheapest(self, shape: Shape) -> Places:
+        """Where a shape asks least as things stand now, or within its tolerance of that; empty: it suits nowhere."""
+        if shape.cheapest is None:
+            least = int(shape.asking.min(initial=UNFIT))
+            most = least + least * shape.whole.price_tolerance_milli // 1000 if least < UNFIT else -1
+            shape.cheapest = (shape.asking <= most).nonzero()[0]
+        return shape.cheapest
+
     def drawn(self, node: int) -> None:
         """Something of the node was taken."""
         if len(self._touched) >= TOUCHED_MAX:
@@ -87,6 +97,7 @@ class Candidates:
         shape.lasting[stay] = True
         shape.prices = prices.paid(self._books.snapshot, shape.whole)
         shape.asking.fill(UNFIT)
+        shape.cheapest = None
         shape.seen, shape.facts = len(self._touched), self._facts
         self._ask(shape, stay)
 
@@ -95,12 +106,15 @@ class Candidates:
         at = np.fromiter(touched, np.intp, len(touched))
         # Where nothing was freed since, an offer that did not suit does not suit now.
         at = at[shape.asking[at] < UNFIT] if shape.seen >= self._freed else at[shape.lasting[at]]
-        shape.seen = len(self._touched)
+        drawn_alone, shape.seen = shape.seen >= self._freed, len(self._touched)
         if len(at):
             shape.asking[at] = UNFIT
-            self._ask(shape, at)
+            if self._ask(shape, at) < len(at) or not drawn_alone:
+                shape.cheapest = None
 
-    def _ask(self, shape: Shape, at: Places) -> None:
+    def _ask(self, shape: Shape, at: Places) -> int:
+        """Judge whether it suits these offers now; returns how many of them it does."""
         suits = passing(self._books, shape.whole, at, ROOM_RULES)
         price = shape.prices[suits]
         shape.asking[suits] = np.minimum(price, shape.whole.bid) if shape.whole.spot else price
+        return len(suits)

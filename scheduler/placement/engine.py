@@ -5,10 +5,10 @@ from dataclasses import replace
 
 from scheduler.placement import gangs
 from scheduler.placement.books import Books
-from scheduler.placement.candidates import UNFIT, Candidates, Shape
+from scheduler.placement.candidates import Candidates, Shape
 from scheduler.placement.decisions import Choice, Decision, Unplaced
 from scheduler.placement.explain import Explanation, explain
-from scheduler.placement.picking import pick
+from scheduler.placement.picking import Lots, pick
 from scheduler.placement.queue.holds import Holds
 from scheduler.placement.queue.turns import Turns
 from scheduler.placement.reclaiming import Reclaim, SpotWork, reclaim
@@ -59,6 +59,7 @@ class Engine:
         # What is free only shrinks within a round: a shape that found nothing finds nothing later in it.
         hopeless: dict[object, tuple[Mapping[str, int], bool]] = {}
         turns = requests if isinstance(requests, Turns) else None
+        lots = Lots(self._books, seed, [] if turns is not None else [one.job_id for one in requests])
         told = 0
         holds = self._held = self._holds(turns)
         for request in requests:
@@ -66,7 +67,7 @@ class Engine:
             # For whom places are held there is room that others of the shape have not.
             why = None if holds is not None and holds.release(request.job_id) else hopeless.get(shape)
             if why is None:
-                placed = self._place(request, shape, seed)
+                placed = self._place(request, shape, seed, lots)
                 if placed:
                     if ahead is not None and len(decisions) - told >= AHEAD:
                         ahead(decisions[told:])
@@ -142,22 +143,21 @@ class Engine:
         if self._packing is not None:
             self._packing.put(node)
 
-    def _place(self, request: Request, key: tuple[object, ...], seed: str) -> list[Decision]:
+    def _place(self, request: Request, key: tuple[object, ...], seed: str, lots: Lots) -> list[Decision]:
         """Its decision, one for each member of a gang, or none: a gang is placed whole or not at all."""
         shape = self._candidates.shape(key, request)
-        asking, packing = shape.asking, self._packing
+        packing = self._packing
         if packing is not None and shape.packing is not packing:
             shape.packing, shape.need = packing, packing.need_of(shape.whole)
         if shape.whole.members > 1:
             offers = gangs.places(self._books, packing, shape, request.job_id, seed)
             return [self._take(request, shape, offer, member) for member, offer in enumerate(offers)]
-        least = int(asking.min(initial=UNFIT))
-        if least == UNFIT:
+        equal = self._candidates.cheapest(shape)
+        if len(equal) == 0:
             return []
-        equal = (asking <= least + least * request.price_tolerance_milli // 1000).nonzero()[0]
-        offer = (
-            int(equal[0]) if len(equal) == 1 else pick(self._books, packing, shape.need, equal, request.job_id, seed)
-        )
+        offer = int(equal[0])
+        if len(equal) > 1:
+            offer = pick(self._books, packing, shape.need, equal, lots, request.job_id)
         if request.members == 1:
             return [self._take(request, shape, offer, 0)]
         return self._split(request, self._take(request, shape, offer, 0))

@@ -15,6 +15,8 @@ KEPT_MAX = 512
 """Requests whose losses are kept."""
 TOUCHED_MAX = 1 << 16
 """Changes that kept losses may lag behind before all are computed anew."""
+FEW = 4
+"""So few places are evaluated one by one."""
 _IDLE_BITS = 20
 _IDLE_MAX = (1 << _IDLE_BITS) - 1
 _NEVER_KEY = NEVER << _IDLE_BITS
@@ -222,6 +224,14 @@ class Packer:
 
     def _evaluate(self, need: Need, row: _Row, fitting: list[int]) -> None:
         if not fitting:
+            return
+        if len(fitting) <= FEW and not (need.gpus and need.gpu_milli < WHOLE):
+            # What follows comes to the same: an array costs as much for one place as for hundreds.
+            for place in fitting:
+                node = self._node[place]
+                left = np.minimum.reduce(self._bound[node] - row.cost[self._card[place]])
+                lost = min(float(self._value[node] - left) / STEP, NEVER)
+                row.key[place] = min(round(lost) << _IDLE_BITS | min(int(self.idle[node]), _IDLE_MAX), _NEVER_KEY)
             return
         places = np.array(fitting, dtype=np.intp)
         nodes = self.node_of.take(places)

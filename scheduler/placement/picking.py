@@ -1,5 +1,7 @@
 """Which of several offers: one that strands least, of a provider that the lot falls on, on its fullest node."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -8,8 +10,33 @@ from scheduler.placement.demand import Need
 from scheduler.placement.shapes import Packing
 from scheduler.placement.snapshot import Places, key_of
 
+LOTS_AT_ONCE = 1 << 15
+_THIRTY, _TWENTY_SEVEN, _THIRTY_ONE = np.uint64(30), np.uint64(27), np.uint64(31)
+_FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
-def pick(books: Books, packing: Packing | None, need: Need | None, equal: Places, job_id: str, seed: str) -> int:
+
+class Lots:
+    """The lots of a round: what `draw` gives, for many of its jobs at once."""
+
+    def __init__(self, books: Books, seed: str, job_ids: Sequence[str]) -> None:
+        self._keys, self._seed, self._job_ids = books.providers[1], seed, job_ids
+        self._place = {job_id: place for place, job_id in enumerate(job_ids)}
+        self._drawn_from, self._drawn = 0, np.empty((0, len(self._keys)), dtype=np.uint64)
+
+    def of(self, job_id: str) -> NDArray[np.uint64]:
+        """A number for each provider."""
+        place = self._place.get(job_id)
+        if place is None:
+            return draw(self._keys, self._seed, job_id)
+        if not 0 <= place - self._drawn_from < len(self._drawn):
+            jobs = self._job_ids[place : place + max(LOTS_AT_ONCE // max(len(self._keys), 1), 1)]
+            own = np.array([key_of(f"{self._seed}|{one}") for one in jobs], dtype=np.uint64)
+            self._drawn_from, self._drawn = place, _mixed(self._keys.view(np.uint64) ^ own[:, None])
+        lots: NDArray[np.uint64] = self._drawn[place - self._drawn_from]
+        return lots
+
+
+def pick(books: Books, packing: Packing | None, need: Need | None, equal: Places, lots: Lots, job_id: str) -> int:
     """One of these offers, which all may be had.
 
     Between providers equal in what it strands the round's seed and the job draw lots, so that nobody is always first;
@@ -19,9 +46,8 @@ def pick(books: Books, packing: Packing | None, need: Need | None, equal: Places
         losses = packing.losses(need, equal)
         equal = equal[losses == np.minimum.reduce(losses)]
     if len(equal) > 1:
-        code, keys = books.providers
-        its = code[equal]
-        equal = equal[its == its[draw(keys, seed, job_id)[its].argmin()]]
+        its = books.providers[0][equal]
+        equal = equal[its == its[lots.of(job_id)[its].argmin()]]
     node_of = books.snapshot.node_of
     for of_node, figure in (False, books.beside_gpus), (False, books.whole), (True, books.cpu), (True, books.memory):
         if len(equal) == 1:
@@ -33,7 +59,10 @@ def pick(books: Books, packing: Packing | None, need: Need | None, equal: Places
 
 def draw(keys: NDArray[np.int64], seed: str, job_id: str) -> NDArray[np.uint64]:
     """A number for each provider that only the seed and the job decide (the finalizer of splitmix64)."""
-    mixed = keys.view(np.uint64) ^ np.uint64(key_of(f"{seed}|{job_id}"))
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
+    return _mixed(keys.view(np.uint64) ^ np.uint64(key_of(f"{seed}|{job_id}")))
+
+
+def _mixed(mixed: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    mixed = (mixed ^ (mixed >> _THIRTY)) * _FIRST
+    mixed = (mixed ^ (mixed >> _TWENTY_SEVEN)) * _SECOND
+    return mixed ^ (mixed >> _THIRTY_ONE)

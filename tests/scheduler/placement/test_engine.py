@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 from itertools import groupby
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from placement_markets import (
@@ -21,9 +22,12 @@ from placement_markets import (
 from soak_size import size
 
 from market.resources import GpuRequest
+from scheduler.placement import picking
+from scheduler.placement.books import Books
 from scheduler.placement.choose import choose
 from scheduler.placement.engine import Engine
 from scheduler.placement.facts import Part
+from scheduler.placement.picking import Lots, draw
 from scheduler.placement.requests import Request, Within
 from scheduler.placement.snapshot import Snapshot
 
@@ -172,3 +176,12 @@ def test_the_gpus_of_a_request_by_memory_are_of_that_memory() -> None:
     market = Snapshot([node("n")], [gpu_offer("n", (1, 2))])
     small = request("small", 1, gpu=GpuRequest(count=1, memory_max_bytes=79))
     assert choose(market, [small], "seed").unplaced[0].removed == {"gpu_memory": 1}
+
+
+def test_lots_drawn_together_are_those_drawn_singly(monkeypatch: pytest.MonkeyPatch) -> None:
+    books = Books(Snapshot([node(str(at), f"prv_{at}") for at in range(7)], []))
+    jobs = [f"job{at}" for at in range(40)]
+    monkeypatch.setattr(picking, "LOTS_AT_ONCE", 100)
+    lots = Lots(books, "seed", jobs)
+    for job_id in (*jobs, "job3", "of somebody else"):
+        assert lots.of(job_id).tolist() == draw(books.providers[1], "seed", job_id).tolist()
