@@ -14,13 +14,14 @@ import argparse
 import csv
 import json
 import math
+import random
 import statistics
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from pathlib import Path
 
@@ -40,6 +41,7 @@ NODE_GPUS = 8
 LOAD = 0.9
 MINUTE = 60
 LARGE = 8
+JITTER = timedelta(minutes=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +58,13 @@ class TraceJob:
         return asked_by(self.request).gpu_milli // 1000
 
 
-def read(path: Path, limit: int | None) -> list[TraceJob]:
-    """The trace, oldest first, its first jobs where there is a limit."""
+def read(path: Path, limit: int | None, seed: int | None = None) -> list[TraceJob]:
+    """The trace, oldest first, its first jobs where there is a limit. seed: each came up to JITTER sooner or later."""
+    draw = random.Random(seed)
     with path.open() as file:
         rows = [(datetime.fromisoformat(row["timestamp"]), row) for row in csv.DictReader(file)]
+    if seed is not None:
+        rows = [(came + JITTER * draw.uniform(-1, 1), row) for came, row in rows]
     rows.sort(key=lambda entry: entry[0])
     first = rows[0][0]
     return [
@@ -193,14 +198,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=DATA, help="folder with philly_jobs.csv (the judge's without it)")
     parser.add_argument("--quick", action="store_true", help="the first 12,000 jobs")
+    parser.add_argument("--load", type=float, default=LOAD, help="the part of what the nodes can do that is asked for")
+    parser.add_argument("--seed", type=int, help="each job comes up to two minutes sooner or later")
     parser.add_argument("--svg", type=Path, help="write the plot there")
     options = parser.parse_args()
-    jobs = read(options.data / "philly_jobs.csv", 12_000 if options.quick else None)
+    jobs = read(options.data / "philly_jobs.csv", 12_000 if options.quick else None, options.seed)
     lasts = max(job.came for job in jobs)
-    nodes = round(sum(job.gpus * job.runs for job in jobs) / lasts / LOAD / NODE_GPUS)
+    nodes = round(sum(job.gpus * job.runs for job in jobs) / lasts / options.load / NODE_GPUS)
     print(
         f"{len(jobs):,} jobs on {nodes} nodes of {NODE_GPUS} GPUs, "
-        f"{LOAD:.0%} of what they can do in {lasts / 86400:.0f} days"
+        f"{options.load:.0%} of what they can do in {lasts / 86400:.0f} days"
     )
     print(f"{'policy':<28}{'slowdown':>10}{'p95 wait h':>12}{'≥ 8 GPUs':>10}{'longest d':>11}{'Jain':>8}{'CPU s':>7}")
     found: dict[str, Figures] = {}

@@ -1,7 +1,8 @@
 """Weighted dominant-resource fairness between organizations, with quotas that others may borrow.
 
 An organization's share is the greatest part it holds of any resource, by its weight ("Dominant Resource Fairness",
-NSDI'11). The turn is that of the least share; one that stays within its quota comes before those that borrow.
+NSDI'11). Of those that waited as long, the turn is that of the least share; one that stays within its quota comes
+before those that borrow.
 """
 
 from collections.abc import Mapping

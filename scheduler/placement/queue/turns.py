@@ -1,4 +1,9 @@
-"""Whose turn it is: lost nodes' work, then those for whom places are held, then by shares.
+"""Whose turn it is: lost nodes' work, then those for whom places are held, then by shares and waits.
+
+An organization's turn comes by the square of its share, by how long the first of its requests has waited: one that
+holds twice as much waits four times as long. So a share that is small counts for more than a long wait, but no wait
+counts for nothing: without it a whole node that becomes free goes in pieces to small requests of a minute ago, and has
+to be held, idle, for the large ones of last week.
 
 A request is *passed over* when it finds no room and another of its unit does that comes later in turn, or is younger
 and of the same organization: it is too large for what becomes free at a time, or of lower priority. After
@@ -27,7 +32,7 @@ from scheduler.placement.requests import Request
 PATIENCE_SECONDS = 900
 YOUNG_SECONDS = 600
 """Work is expected to run on as long as it has run, and so much longer."""
-HELD_PART = 8
+HELD_PART = 64
 """One in so many GPUs may be held."""
 
 Running = Mapping[str, Sequence[tuple[int, int]]]
@@ -144,7 +149,7 @@ class Turns:
         return 1 if line.first.request.job_id in self._may_hold else _BY_SHARE
 
     def _by_shares(self) -> Iterator[Request]:
-        """The organization with the least share each time, its first that may find room."""
+        """The organization whose turn it is each time, its first that may find room."""
         heads = {whose: self._heads(whose) for whose in self._lines.of}
         turns = [turn for whose in heads if (turn := self._turn(whose, heads[whose])) is not None]
         heapify(turns)
@@ -171,14 +176,15 @@ class Turns:
         return heads
 
     def _turn(self, whose: str, heads: list[_Head]) -> tuple[bool, int, bool, bool, int, tuple[int, str], str] | None:
-        """Its place among the organizations: those with an offer to hope for, within a quota, of the least share; then
-        spot jobs by their bids."""
+        """Its place among the organizations: those with an offer to hope for, within a quota, of the least share for
+        their wait; then spot jobs by their bids."""
         if not heads:
             return None
         first = self._lines.of[whose][heads[0][1]].first
         borrows = self.shares.borrows(whose, asked_by(first.request))
         spot, bid = first.request.spot, first.request.bid
-        return spot, -bid, first.standing, borrows, self.shares.of(whose), first.age, whose
+        waited = max(self._now - first.submitted_at, 0) + PATIENCE_SECONDS
+        return spot, -bid, first.standing, borrows, self.shares.of(whose) ** 2 // waited, first.age, whose
 
     def _ask(self, whose: str, kind: Kind, line: Line) -> Iterator[Request]:
         one = line.first

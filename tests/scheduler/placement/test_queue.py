@@ -24,6 +24,24 @@ def test_the_turn_is_that_of_the_least_share_whoever_came_first() -> None:
     assert placed(heavy + light, gpus=3) == ["a0", "b", "a1"]
 
 
+def test_who_holds_twice_as_much_waits_four_times_as_long() -> None:
+    used = {"org_a": Amounts(8000), "org_b": Amounts(4000)}
+    for waited, first in ((3 * PATIENCE_SECONDS - 1, "small"), (3 * PATIENCE_SECONDS + 1, "large")):
+        queue = [waiting("large", "org_a", 0, gpus=4), waiting("small", "org_b", waited)]
+        turns = Turns(Lines(queue), {}, used, Amounts(16_000), waited)
+        assert next(iter(turns)).job_id == first
+
+
+def test_a_wait_counts_for_nothing_against_who_holds_nothing_and_not_beyond_a_quota() -> None:
+    old, new = waiting("old", "org_a", 0), waiting("new", "org_b", 10**6)
+    for used, accounts in (
+        ({"org_a": Amounts(1000)}, {}),
+        ({"org_a": Amounts(1000), "org_b": Amounts(4000)}, {"org_b": Account(quota_gpus=5)}),
+    ):
+        turns = Turns(Lines([old, new]), accounts, used, Amounts(16_000), 10**6)
+        assert next(iter(turns)).job_id == "new"
+
+
 def test_a_weight_of_three_takes_three_turns_to_one() -> None:
     queue = [waiting(f"{org}{at}", f"org_{org}", at) for org in "ab" for at in range(20)]
     got = placed(queue, gpus=8, accounts={"org_a": Account(weight_milli=3000)})
@@ -180,7 +198,7 @@ def test_the_same_queue_always_gives_the_same_choice(drawn: tuple[Life, list[lis
 def test_places_are_held_on_a_bounded_part_of_the_market() -> None:
     """Of many large ones that are due, the oldest get places held, one in any case."""
     queue = [replace(waiting(f"{at}", "org_a", at, gpus=4), passed_at=0, priority=at) for at in range(9)]
-    for nodes in (2, 16):
+    for nodes in (2, 2 * HELD_PART):
         full = {(f"n{at}", 0) for at in range(nodes)}
         turns = Turns(Lines(queue), {}, {}, Amounts(4000 * nodes), PATIENCE_SECONDS, everyone=False)
         Engine().choose(market(4, nodes, full), turns, "")
