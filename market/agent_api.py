@@ -142,12 +142,16 @@ class DesiredAttempt(_Frame):
 
 
 class PollAnswer(_Frame):
-    """version covers `attempts`; durable_through: by stream asked about, the last reading that is safe with billing."""
+    """version covers `attempts`; durable_through: by stream asked about, the last reading that is safe with billing.
+
+    waited_ms: how long the portal kept the question before it read what it answers: leases run from then at least.
+    """
 
     version: int
     server_time: datetime
     attempts: list[DesiredAttempt]
     durable_through: dict[str, int]
+    waited_ms: int = Field(default=0, ge=0)
 
 
 class AttemptStatus(_Request):

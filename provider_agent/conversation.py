@@ -61,11 +61,22 @@ class Refused(MarketError):
 
 @dataclass(frozen=True, slots=True)
 class Polled:
-    """An answer, and when its question was sent (CLOCK_BOOTTIME): leases are counted from there."""
+    """An answer and its times. leases_from_ns: from when on what is left of leases counts, on CLOCK_BOOTTIME, which is
+    when the question was sent, and for how long the portal then kept it; waited_seconds: until the answer was here."""
 
     answer: PollAnswer
-    sent_boottime_ns: int
+    leases_from_ns: int
     waited_seconds: float
+
+    @classmethod
+    def at(cls, answer: PollAnswer, sent_ns: int, answered_ns: int) -> "Polled":
+        """Nobody can have kept a question for longer than it was away."""
+        kept_ns = min(answer.waited_ms * 1_000_000, answered_ns - sent_ns)
+        return cls(answer, sent_ns + kept_ns, (answered_ns - sent_ns) / 1e9)
+
+    def is_early(self, now_ns: int, seconds: float) -> bool:
+        """Whether deadlines counted from it would lie that much before the true ones, or more: the answer was slow."""
+        return now_ns - self.leases_from_ns >= seconds * 1e9
 
 
 class Conversation:
@@ -99,7 +110,7 @@ class Conversation:
             content=_json(request),
             seconds_max=request.wait_seconds + _POLL_SLACK_SECONDS,
         )
-        return Polled(answer, sent, (boottime_ns() - sent) / 1e9)
+        return Polled.at(answer, sent, boottime_ns())
 
     async def report(self, report: Report) -> ReportAnswer:
         """The bytes that are signed are the bytes that are sent."""

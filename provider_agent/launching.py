@@ -1,6 +1,7 @@
 """The provider's Ray pool as the launcher of attempts: started, kept alive, and waited for where that is sensible."""
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -27,6 +28,7 @@ class PoolLauncher:
         self._state: PoolState = "starting"
         self._ready = asyncio.Event()
         self._to_adopt: dict[str, Needs] = {}
+        self._expected: dict[str, asyncio.Task[None]] = {}
 
     @property
     def state(self) -> PoolState:
@@ -60,7 +62,12 @@ class PoolLauncher:
             self._set_state("down")
             await self._pool.stop()
 
+    def expect(self, needs: Needs) -> None:
+        if self._state == "ready" and needs.attempt_id not in self._expected:
+            self._expected[needs.attempt_id] = asyncio.create_task(self._reserve_ahead(needs))
+
     async def launch(self, attempt_dir: Path, needs: Needs) -> None:
+        await self._reserved_ahead(needs.attempt_id)
         try:
             await asyncio.wait_for(self._ready.wait(), READY_SECONDS_MAX)
             fresh = await self._pool.reserve_and_launch(
@@ -82,10 +89,31 @@ class PoolLauncher:
 
     async def release(self, attempt_id: str) -> None:
         self._to_adopt.pop(attempt_id, None)
+        await self._reserved_ahead(attempt_id)
         try:
             await self._pool.release(attempt_id)
         except PoolUnavailable as error:
             raise Unreachable(f"the pool cannot serve: {error}") from error
+
+    async def _reserve_ahead(self, needs: Needs) -> None:
+        """What fails here is told by the launch, which asks again."""
+        with suppress(PoolUnavailable, NoCapacity):
+            await self._reserve(needs)
+
+    async def _reserved_ahead(self, attempt_id: str) -> None:
+        """Whoever launches or releases waits for what is under way, so that nothing is reserved behind its back."""
+        expected = self._expected.get(attempt_id)
+        if expected is not None:
+            await asyncio.wait({expected})
+            self._expected.pop(attempt_id, None)
+
+    async def _reserve(self, needs: Needs) -> None:
+        await self._pool.reserve(
+            needs.attempt_id,
+            cpus=needs.cpu_milli / 1000,
+            memory_bytes=needs.memory_bytes,
+            gpu_uuids=needs.gpu_uuids,
+        )
 
     def _set_state(self, state: PoolState) -> None:
         if state != self._state:
@@ -100,12 +128,7 @@ class PoolLauncher:
         while self._to_adopt:
             attempt_id, needs = next(iter(self._to_adopt.items()))
             try:
-                await self._pool.adopt(
-                    attempt_id,
-                    cpus=needs.cpu_milli / 1000,
-                    memory_bytes=needs.memory_bytes,
-                    gpu_uuids=needs.gpu_uuids,
-                )
+                await self._reserve(needs)
             except NoCapacity as error:
                 _log.warning("an adopted attempt has no place in the pool's books", why=str(error), **_named(needs))
             if self._to_adopt.get(attempt_id) is needs:

@@ -9,7 +9,7 @@ from market.agent_api import PollRequest
 from provider_agent.attempts.means import Launcher
 from provider_agent.attempts.registry import Registry
 from provider_agent.conversation import Conversation, Polled, Refused, Unreachable
-from provider_agent.minder.layout import boot_id
+from provider_agent.minder.layout import boot_id, boottime_ns
 from provider_agent.pacing import Backoff
 from provider_agent.spool import Spool
 from provider_agent.telemetry import POLLS
@@ -18,6 +18,7 @@ WAIT_SECONDS = 10.0
 SILENCE_MOST_SECONDS = 5.0
 """A node that is silent for half a minute counts as lost, so nobody waits long with the next try."""
 HURRIED_SECONDS = 0.05
+EARLY_SECONDS = 1.0
 UNREADY_SECONDS = 1.0
 """While the pool starts the portal is told often, so that work comes as soon as it can."""
 
@@ -53,14 +54,14 @@ class Polling:
             POLLS.labels("answered").inc()
             news = polled.answer.version != self._version
             self._take(polled)
-            # An answer that waited for news makes its deadlines early by that wait: ask again at once, for exact ones.
             hurried = wait > 0 and not news and polled.waited_seconds < HURRIED_SECONDS
             if hurried:
                 await asyncio.sleep(backoff.next_seconds())
             else:
                 backoff.reset()
             patience = wait_seconds if self._launcher.state == "ready" else min(wait_seconds, UNREADY_SECONDS)
-            wait = 0.0 if news else patience
+            # An answer that was long on its way makes its deadlines early by that: ask again at once, for exact ones.
+            wait = 0.0 if news and polled.is_early(boottime_ns(), EARLY_SECONDS) else patience
 
     async def _poll(self, wait: float) -> Polled:
         request = PollRequest(
@@ -75,7 +76,7 @@ class Polling:
 
     def _take(self, polled: Polled) -> None:
         answer = polled.answer
-        self._registry.apply(answer.attempts, polled.sent_boottime_ns)
+        self._registry.apply(answer.attempts, polled.leases_from_ns)
         self._spool.settle(answer.durable_through)
         self._version = answer.version
         self.answered.set()

@@ -54,12 +54,13 @@ async def join_node(portal: PortalDep, joiner: SignedInJoiner, request: JoinRequ
 @router.post("/poll")
 async def poll(portal: PortalDep, agent: SignedInAgent, request: PollRequest) -> PollAnswer:
     """The heartbeat: answered at once when the desired state is newer than what was seen, else when it changes."""
-    desire = await _desire(portal, agent.node_id, request)
+    desire, waited_seconds = await _desire(portal, agent.node_id, request)
     return PollAnswer(
         version=desire.version,
         server_time=portal.now(),
         attempts=desire.attempts,
         durable_through=desire.durable_through,
+        waited_ms=int(waited_seconds * 1000),
     )
 
 
@@ -138,19 +139,24 @@ async def declare_outputs(
     return OutputsAnswer(uploads=uploads)
 
 
-async def _desire(portal: Portal, node_id: str, request: PollRequest) -> Desire:
-    """Watch, read, wait, read again; until there is something new or the time is over."""
+async def _desire(portal: Portal, node_id: str, request: PollRequest) -> tuple[Desire, float]:
+    """Watch, read, wait, read again; until there is something new or the time is over.
+
+    Also how many seconds had passed when what is answered had yet to be read.
+    """
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + min(request.wait_seconds, portal.base.settings.long_poll_seconds)
+    began = loop.time()
+    deadline = began + min(request.wait_seconds, portal.base.settings.long_poll_seconds)
     heartbeat = Heartbeat(node_id, request.boot_id, request.pool)
     with portal.topics.watch(f"node:{node_id}") as watch:
         while True:
-            last = watch.ending or loop.time() >= deadline
+            asked_at = loop.time()
+            last = watch.ending or asked_at >= deadline
             beat = portal.heartbeats.due(heartbeat)
             asked = Poll(node_id, beat, request.seen_version, last, request.streams, request.known)
             desire = await portal.polls.submit(asked)
             if desire is not None:
-                return desire
+                return desire, asked_at - began
             await watch.wait(deadline - loop.time())
 
 

@@ -31,6 +31,10 @@ class Launcher(Protocol):
     @property
     def state(self) -> PoolState: ...
 
+    def expect(self, needs: Needs) -> None:
+        """An attempt is being prepared: what it will need may be reserved meanwhile. Saying it again changes nothing."""
+        ...
+
     async def launch(self, attempt_dir: Path, needs: Needs) -> None:
         """Reserve, start the minder, and return once it lives. Calling it again changes nothing.
 

@@ -65,14 +65,14 @@ class Registry:
                 attempt.log.info("attempt adopted", stage=attempt.record.stage)
                 self._start(attempt)
 
-    def apply(self, desired: Iterable[DesiredAttempt], sent_boottime_ns: int) -> None:
+    def apply(self, desired: Iterable[DesiredAttempt], leases_from_ns: int) -> None:
         """Make this node what the portal wants; saying the same twice changes nothing."""
         wanted = {item.attempt_id: item for item in desired}
         for attempt in [*self._attempts.values()]:
             if attempt.attempt_id not in wanted:
                 self._end(attempt)
         for item in wanted.values():
-            deadline_ns = sent_boottime_ns + item.held_for_ms * 1_000_000
+            deadline_ns = leases_from_ns + item.held_for_ms * 1_000_000
             try:
                 self._apply_one(item, deadline_ns)
             except OSError as error:

@@ -40,6 +40,7 @@ async def prepare(attempt: Attempt) -> None:
     """From nothing to an order on disk; may begin anew any number of times. Raises CannotStart."""
     try:
         async with asyncio.timeout(PREPARE_SECONDS_MAX):
+            attempt.means.launcher.expect(attempt.needs)
             order = await _fetch_order(attempt)
             attempt.update(
                 outputs=tuple(order.outputs),

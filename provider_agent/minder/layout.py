@@ -6,6 +6,7 @@ Standard library only and no pathlib (4 ms): the minder imports this in its firs
 
 import os
 import time
+from functools import cache
 
 ORDER = "order.json"  # what to run and within which bounds; written once by the agent
 ENVIRONMENT = "environment.json"  # what is secret of it; the minder removes it once read
@@ -36,8 +37,9 @@ def boottime_ns() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
+@cache
 def boot_id() -> str:
-    """Names this boot, for a CLOCK_BOOTTIME of another one means nothing."""
+    """Names this boot, for a CLOCK_BOOTTIME of another one means nothing; no process sees two."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip()
 

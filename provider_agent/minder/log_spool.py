@@ -38,11 +38,13 @@ class LogSpool:
         return True
 
     def finish(self) -> None:
-        """Say what was dropped, add the tail, and make the file survive a power cut."""
+        """Say what was dropped, add the tail, and make what there is survive a power cut."""
         if self.dropped:
             lost = self.dropped - len(self._tail)
             words = f"\n[gridbay: the log is full; {lost} bytes are left out here, the last {len(self._tail)} follow]\n"
             self._append(words.encode() + self._tail)
+        if not self.size:
+            return
         try:
             os.fsync(self._file)
         except OSError as error:

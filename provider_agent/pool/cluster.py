@@ -145,8 +145,10 @@ class Pool:
         self._held[attempt_id] = wanted
         return bool(reply.result["launched"])
 
-    async def adopt(self, attempt_id: str, *, cpus: float, memory_bytes: int, gpu_uuids: tuple[str, ...] = ()) -> None:
-        """Reserve for an attempt that already runs: what a new agent does for each live minder it finds."""
+    async def reserve(
+        self, attempt_id: str, *, cpus: float, memory_bytes: int, gpu_uuids: tuple[str, ...] = ()
+    ) -> None:
+        """Reserve for an attempt that is launched later, or that already runs and was reserved for in earlier books."""
         wanted = Reservation(
             attempt_id=attempt_id, cpus=cpus, memory_bytes=memory_bytes, gpu_uuids=tuple(sorted(gpu_uuids))
         )

@@ -25,6 +25,9 @@ class DirectLauncher:
         self._delay = delay
         self._broken = broken
 
+    def expect(self, needs: Needs) -> None:
+        """Nothing is reserved."""
+
     async def launch(self, attempt_dir: Path, needs: Needs) -> None:
         del needs
         await asyncio.sleep(self._delay)

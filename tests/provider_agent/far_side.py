@@ -176,10 +176,12 @@ class FarSide:
     # What each request does; called under the lock.
 
     def poll(self, request: PollRequest) -> PollAnswer:
-        until = time.monotonic() + request.wait_seconds
+        began = time.monotonic()
+        until = began + request.wait_seconds
         self.polls.append(request)
         while request.seen_version == self.version and (left := until - time.monotonic()) > 0:
             self.changed.wait(left)
+        waited_ms = int((time.monotonic() - began) * 1000)
         attempts = []
         for attempt_id in self.listed:
             wanted = self.attempts[attempt_id]
@@ -204,6 +206,7 @@ class FarSide:
             server_time=datetime.now(UTC) + self.clock_ahead,
             attempts=attempts,
             durable_through=self._durable(),
+            waited_ms=waited_ms,
         )
 
     def report(self, body: bytes, signature: str) -> ReportAnswer:

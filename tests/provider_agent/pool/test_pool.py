@@ -268,9 +268,20 @@ def test_a_new_agent_ends_the_old_pool_and_adopts_what_runs(node: Node, running:
     node.run(node.pool.start())
     assert not left & {process.pid for process in node.processes()}
     assert node.reserved() == {}
-    node.run(node.pool.adopt(running.name, cpus=0.5, memory_bytes=GIBIBYTE, gpu_uuids=("GPU-b",)))
+    node.run(node.pool.reserve(running.name, cpus=0.5, memory_bytes=GIBIBYTE, gpu_uuids=("GPU-b",)))
     assert list(node.reserved()) == [running.name]
     assert stopped_politely(running)
+
+
+def test_what_is_reserved_ahead_is_what_the_launch_uses(node: Node) -> None:
+    folder = node.order("exit 2")
+    node.run(node.pool.reserve(folder.name, cpus=0.5, memory_bytes=GIBIBYTE, gpu_uuids=("GPU-a",)))
+    assert list(node.reserved()) == [folder.name]
+    assert node.launch(folder, "GPU-a")
+    assert list(node.reserved()) == [folder.name]
+    assert ended(folder).exit_code == 2
+    node.run(node.pool.release(folder.name))
+    assert node.reserved() == {}
 
 
 def _listening_in_namespace_of(pid: int) -> set[int]:
