@@ -1,10 +1,13 @@
 """The relay: carries due deliveries and wake-ups from the database to the broker, as its own process.
 
 It listens for the commit and sweeps a few times a second besides: for what has patience, and so that nothing rests on
-a notification.
+a notification. A wake-up alone brings no sweep: what has patience would come in ones, beside the very work that was
+asked for.
 """
 
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from threading import Event
@@ -63,12 +66,15 @@ class Relay:
         with _connection(self._database) as connection:
             connection.execute(f"LISTEN {OUTBOX_CHANNEL}")
             connection.execute(f"LISTEN {WAKE_CHANNEL}")
-            self._guarded(self.sweep)
+            sweep_at = 0.0
             while not stop.is_set():
+                heard = _heard(connection, max(0.0, sweep_at - time.monotonic()))
                 # A wake-up is what somebody waits for; it goes before the deliveries of the same commit.
-                for task in _wakes(connection):
+                for task in heard.tasks:
                     self._guarded(partial(self._send_wake, task))
-                self._guarded(self.sweep)
+                if heard.deliveries or time.monotonic() >= sweep_at:
+                    self._guarded(self.sweep)
+                    sweep_at = time.monotonic() + SWEEP_SECONDS
 
     def _guarded(self, send: Callable[[], object]) -> None:
         """A broker that refuses costs a resend later: every delivery has its row, every wake-up its beat."""
@@ -86,8 +92,19 @@ def _connection(database: Database) -> psycopg.Connection[tuple[object, ...]]:
     return psycopg.connect(url, autocommit=True, connect_timeout=5)
 
 
-def _wakes(connection: psycopg.Connection[tuple[object, ...]]) -> set[str]:
-    """The tasks asked for; returns at the first notification of any kind, or after the sweep interval."""
-    first: Iterator[psycopg.Notify] = connection.notifies(timeout=SWEEP_SECONDS, stop_after=1)
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """tasks: those asked for; deliveries: whether there are some that want to go at once."""
+
+    tasks: set[str]
+    deliveries: bool
+
+
+def _heard(connection: psycopg.Connection[tuple[object, ...]], seconds: float) -> _Heard:
+    """What was notified; returns at the first notification of any kind, or after so long."""
+    first: Iterator[psycopg.Notify] = connection.notifies(timeout=seconds, stop_after=1)
     batch = list(first) + list(islice(connection.notifies(timeout=0), NOTIFIES_MAX))
-    return {notify.payload for notify in batch if notify.channel == WAKE_CHANNEL}
+    return _Heard(
+        tasks={notify.payload for notify in batch if notify.channel == WAKE_CHANNEL},
+        deliveries=any(notify.channel == OUTBOX_CHANNEL for notify in batch),
+    )

@@ -1,7 +1,9 @@
 """The outbox: a message exists exactly if its transaction committed, and each subscriber handles it once."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from queue import Empty, Queue
 from threading import Event, Thread
 
 import psycopg
@@ -192,3 +194,52 @@ def test_the_relay_sends_at_the_commit_and_merges_nothing_itself(database: Datab
     assert not thread.is_alive()
     assert [name for name, _ in sent] == ["test.listen"]
     assert set(woken) == {"scheduler.place"}
+
+
+def test_a_wake_up_alone_brings_no_sweep(
+    database: Database, heard: Heard, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has patience would otherwise go out in ones, beside the very work that was asked for."""
+
+    @subscribe_many(WalletChanged, "test.patient", patience_seconds=60)
+    def handle(session: Session, messages: Sequence[WalletChanged], now: datetime) -> list[WalletChanged]:
+        return []
+
+    monkeypatch.setattr("infra.outbox.relay.SWEEP_SECONDS", 600.0)
+    sent: Queue[str] = Queue()
+    clock.advance(datetime.now(UTC) + timedelta(hours=1) - clock.now())
+    relay = Relay(database, clock, send_due=lambda name, _: sent.put(name), send_wake=sent.put)
+    stop = Event()
+    thread = Thread(target=relay.run, args=(stop,))
+    thread.start()
+    try:
+        _until(sent, database, "first")
+        # In the turn after the first one's nothing is left of the sweep that begins every relay.
+        _until(sent, database, "second")
+        with database.transaction() as session:
+            publish(session, WalletChanged(provider_id="prv_1", wallet_address=None, changed_at=clock.now()))
+            wake(session, "third")
+        assert "test.patient" not in _until(sent, database, "fourth")
+        with database.transaction() as session:
+            publish(session, EpochClosed(epoch=1))
+        found = _until(sent, database, "fifth") | _until(sent, database, "sixth")
+        assert found >= {"test.listen", "test.patient"}
+    finally:
+        stop.set()
+        with database.transaction() as session:
+            wake(session, "last")
+        thread.join(20)
+    assert not thread.is_alive()
+
+
+def _until(sent: "Queue[str]", database: Database, task: str) -> set[str]:
+    """Ask for that task until the relay, which may have yet to listen, sends it; what it sent before."""
+    found: set[str] = set()
+    for _ in range(100):
+        with database.transaction() as session:
+            wake(session, task)
+        with suppress(Empty):
+            while task not in found:
+                found.add(sent.get(timeout=0.2))
+            return found - {task}
+    raise AssertionError(f"{task} was not sent")
