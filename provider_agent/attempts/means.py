@@ -32,7 +32,7 @@ class Launcher(Protocol):
     def state(self) -> PoolState: ...
 
     def expect(self, needs: Needs) -> None:
-        """An attempt is being prepared: what it will need may be reserved meanwhile. Saying it again changes nothing."""
+        """An attempt is being prepared: what it needs may be reserved meanwhile. Saying it again changes nothing."""
         ...
 
     async def launch(self, attempt_dir: Path, needs: Needs) -> None:

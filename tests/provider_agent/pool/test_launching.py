@@ -1,4 +1,4 @@
-"""Reserving ahead: while an attempt is prepared its resources are reserved, and nothing is reserved behind a release."""
+"""Reserving ahead: while an attempt is prepared its resources are reserved; nothing is reserved behind a release."""
 
 import asyncio
 from collections.abc import Iterator
@@ -55,7 +55,7 @@ class Node:
     def run(self, *steps: str) -> list[str]:
         async def go() -> None:
             life = asyncio.create_task(self.launcher.run())
-            while self.launcher.state != "ready":
+            while self.launcher.state != "ready":  # noqa: ASYNC110 (turns of the loop, no time)
                 await asyncio.sleep(0)
             works: list[asyncio.Task[None]] = []
             for step in steps:
