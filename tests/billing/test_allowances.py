@@ -307,6 +307,17 @@ def test_an_offer_that_the_chain_cannot_tell_of_keeps_nobody_waiting_and_lapses(
     assert "no such transaction" in till.found("org_B").detail
 
 
+def test_an_offer_that_the_chain_cannot_tell_of_is_put_behind_the_others(
+    till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison = till.approve(till.ask(owner="org_B").memo, by=till.net.wallet(USDC))
+    sound = till.approve(till.ask().memo)
+    monkeypatch.setattr(till.net, "chain", Poisoned(till.net, poison))
+    till.offer(poison, owner="org_B")
+    till.offer(sound)
+    assert (till.found("org_B").state, till.found().state) == ("waiting", "active")
+
+
 def test_an_approval_without_limit_is_one_of_all_that_the_market_counts_to(till: Till) -> None:
     till.open(amount=2**64 - 1)
     till.pull()
