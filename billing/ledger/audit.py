@@ -114,6 +114,18 @@ _QUERIES = {
             div(l.quantity_milli::numeric * greatest(l.to_ms, l.minimum_ms) * l.price_microusd_per_unit_hour,
               3600000000)
           OR l.to_ms > extract(epoch FROM l.until_at - l.granted_at) * 1000""",
+    "a price follows from what it was made of": """
+        SELECT m.lease_id || ' costs ' || m.price_microusd_per_unit_hour || ', what it was made of gives ' || m.paid
+        FROM (
+          SELECT l.*, least(div(
+            (made.unit_microusd_per_hour + coalesce(div(
+              made.cpu_milli::numeric * made.cpu_microusd_per_hour * 1073741824
+                + 1000 * (made.memory_bytes::numeric * made.memory_microusd_per_gib_hour
+                  + made.disk_bytes::numeric * made.disk_microusd_per_gib_hour),
+              nullif(l.quantity_milli, 0)::numeric * 1073741824), 0)) * (10000 - l.discount_basis_points),
+            10000), nullif(made.bid_microusd_per_unit_hour, 0)) AS paid
+          FROM metered_leases l JOIN metered_components made USING (lease_id)) m
+        WHERE m.price_microusd_per_unit_hour <> m.paid""",
     "a lease's counters are those of its lines": """
         SELECT m.lease_id || ' counts ' || m.charged_microusd || ', its lines ' || coalesce(sum(l.amount_microusd), 0)
         FROM metered_leases m LEFT JOIN usage_lines l USING (lease_id) GROUP BY m.lease_id

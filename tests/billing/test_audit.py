@@ -9,12 +9,13 @@ from billing.charging import adjustments, budgets, funding
 from billing.charging.budgets import Period
 from billing.ledger import audit
 from billing.settling import batches, epochs, wallets
+from market.components import ComponentPrices, Components
 
 
 @pytest.fixture
 def busy(books: Books) -> Books:
-    """Books with one of everything: a finished, closed and paid job, a running one, a waiting one, an open payout,
-    a budget."""
+    """Books with one of everything: a finished, closed and paid job, a running one, a waiting one, one whose price
+    has components, an open payout, a budget."""
     books.deposit(10_000_000)
     budgets.set_budget(books.session, ORGANIZATION, "", Period.DAY, 5_000_000, books.now)
     wallets.set_wallet(books.session, PROVIDER, "9xQeWvG816bUx9EPjHmaT23yvVM2ZWbrrpZb9PusVFin", books.now)
@@ -39,6 +40,10 @@ def busy(books: Books) -> Books:
     books.fund()
     books.capture()
     books.open(books.terms())
+    made = Components.of(3_000_000, ComponentPrices(0, 10_000), (0, 16 * 2**30, 0))
+    priced = books.terms(price_limit_microusd_per_unit_hour=made.asked_microusd(1_000))
+    books.open(priced)
+    books.place(priced, components=made)
     books.check()
     return books
 
@@ -62,6 +67,7 @@ BREAKS = {
     "confirmed payouts are in a finalized batch": "UPDATE settlement_signings SET outcome = 'expired'",
     "lines of a lease follow each other": "UPDATE usage_lines SET to_ms = to_ms - 2 WHERE epoch IS NULL",
     "within its time and its rate": "UPDATE usage_lines SET to_ms = to_ms + 2000 WHERE epoch IS NULL",
+    "a price follows from what it was made of": "UPDATE metered_components SET memory_bytes = memory_bytes + 2 ^ 34",
     "a lease''s counters are those of its lines": "UPDATE metered_leases SET charged_microusd = charged_microusd + 1",
     "no job costs more than its limit": "UPDATE job_terms SET max_total_microusd = 49999",
     "adjustments reverse no more of a line than it charged": "UPDATE adjustments SET amount_microusd = 10000000, "

@@ -1,20 +1,27 @@
 """Money: integers, one rounding, and parts that add up."""
 
+import itertools
+import math
 from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from market.components import ComponentPrices, Components
 from market.money import (
     BASIS_POINTS,
+    COMPONENT_PRICE_MAX_MICROUSD,
+    GIB,
     MICROUSD_MAX,
+    PRICE_MAX_MICROUSD,
     format_usdc,
     parse_usdc,
     split_charge,
     usage_charge_microusd,
     window_hold_microusd,
 )
+from market.resources import CPU_MILLI_MAX, SIZE_MAX_BYTES
 
 amounts = st.integers(min_value=0, max_value=10**15)
 quantities = st.integers(min_value=0, max_value=64_000)
@@ -80,3 +87,28 @@ def test_lines_of_cumulative_time_add_up_to_the_charge_of_the_whole(
 
 def test_an_hour_of_one_unit_costs_its_price() -> None:
     assert usage_charge_microusd(1000, 3_600_000, 420_001) == 420_001
+
+
+@given(
+    unit=st.integers(0, PRICE_MAX_MICROUSD),
+    prices=st.tuples(*[st.integers(0, COMPONENT_PRICE_MAX_MICROUSD)] * 3),
+    taken=st.tuples(st.integers(0, CPU_MILLI_MAX), *[st.integers(0, SIZE_MAX_BYTES)] * 2),
+    quantity=st.integers(1, 64_000),
+    cuts=st.lists(st.integers(0, 10**9), max_size=6),
+)
+def test_lines_at_a_price_of_components_add_up_to_the_charge_of_the_whole(
+    unit: int, prices: tuple[int, int, int], taken: tuple[int, int, int], quantity: int, cuts: list[int]
+) -> None:
+    made = Components.of(unit, ComponentPrices(*prices), taken)
+    cpu, memory, disk = (Fraction(much * price) for much, price in zip(taken, prices, strict=True))
+    share = cpu / 1000 + (memory + disk) / GIB
+    asked = made.asked_microusd(quantity)
+    assert asked == math.floor(unit + share / Fraction(quantity, 1000))
+    times = sorted({0, *cuts})
+    charges = [usage_charge_microusd(quantity, run_ms, asked) for run_ms in times]
+    lines = [after - before for before, after in itertools.pairwise(charges)]
+    whole = Fraction(quantity, 1000) * Fraction(times[-1], 3_600_000) * asked
+    assert sum(lines) == math.floor(whole)
+    assert whole <= Fraction(times[-1], 3_600_000) * (share + unit * Fraction(quantity, 1000)), (
+        "never above what is asked"
+    )

@@ -5,15 +5,17 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from placement_markets import A_BYTE, asks_all_in, gpu_offer, markets, node, request, request_lists
+from placement_markets import A_BYTE, MODELS, asks_all_in, gpu_offer, markets, node, request, request_lists
 
 from market.components import ComponentPrices, Components
 from market.money import COMPONENT_PRICE_MAX_MICROUSD, PRICE_MAX_MICROUSD
 from market.resources import CPU_MILLI_MAX, SIZE_MAX_BYTES
 from scheduler.placement import prices
 from scheduler.placement.choose import choose
+from scheduler.placement.engine import Engine
+from scheduler.placement.reclaiming import SpotWork
 from scheduler.placement.requests import Request, Within
 from scheduler.placement.snapshot import Snapshot
 
@@ -39,7 +41,12 @@ asking = st.builds(
 )
 
 
+LARGEST = {"cpu_milli": 1, "memory_bytes": SIZE_MAX_BYTES, "disk_bytes": SIZE_MAX_BYTES}
+DEAREST = ComponentPrices(*[COMPONENT_PRICE_MAX_MICROUSD] * 3)
+
+
 @given(asking, components, st.integers(0, PRICE_MAX_MICROUSD))
+@example(request("job", **LARGEST, discount_basis_points=1), DEAREST, PRICE_MAX_MICROUSD)
 def test_it_is_the_exact_price_rounded_down_once_and_then_discounted(
     asked: Request, beside: ComponentPrices, price: int
 ) -> None:
@@ -92,6 +99,14 @@ def test_the_cheapest_is_the_one_that_is_cheapest_all_in() -> None:
         assert decision.price_microusd_per_unit_hour == min(100 + memory, 105)
 
 
+def test_a_limit_is_of_the_price_all_in() -> None:
+    offer = gpu_offer("a", (1,), 100, components=ComponentPrices(memory_microusd_per_gib_hour=A_BYTE))
+    market = Snapshot([node("a")], [offer])
+    poor = request("job", 1, memory_bytes=4, price_limit_microusd_per_unit_hour=103)
+    assert choose(market, [poor], "seed").unplaced[0].removed == {"price": 1}
+    assert choose(market, [replace(poor, price_limit_microusd_per_unit_hour=104)], "seed").decisions
+
+
 def test_a_part_of_a_gpu_pays_for_its_memory_by_the_thousandths_that_it_has() -> None:
     offer = gpu_offer("a", (1,), 100, components=ComponentPrices(memory_microusd_per_gib_hour=A_BYTE))
     market = Snapshot([node("a")], [offer])
@@ -120,3 +135,14 @@ def test_a_spot_job_pays_its_bid_or_what_is_asked_all_in(bid: int, paid: int) ->
     assert decision.price_microusd_per_unit_hour == paid
     low = replace(asked, price_limit_microusd_per_unit_hour=54)
     assert choose(market, [low], "seed").unplaced[0].removed == {"spot_floor": 1}, "half of 110 is the floor"
+
+
+def test_room_is_made_where_it_is_cheapest_all_in() -> None:
+    beside = ComponentPrices(memory_microusd_per_gib_hour=10 * A_BYTE)
+    offers = [gpu_offer("a", (), 100, gpu_count=1, components=beside), gpu_offer("b", (), 105, gpu_count=1)]
+    engine = Engine()
+    asked = request("job", 1)
+    left = engine.choose(Snapshot([node("a"), node("b")], offers), [asked], "seed").unplaced
+    works = [SpotWork(f"att_{at}", f"spot_{at}", at, 50, MODELS[0], 1, 0, 0, 0, 0) for at in "ab"]
+    (found,) = engine.reclaim(left, works)
+    assert found.work.node_id == "b"
