@@ -307,9 +307,7 @@ def test_an_offer_that_the_chain_cannot_tell_of_keeps_nobody_waiting_and_lapses(
     assert "no such transaction" in till.found("org_B").detail
 
 
-def test_an_offer_that_the_chain_cannot_tell_of_is_put_behind_the_others(
-    till: Till, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_offer_that_nobody_can_tell_of_goes_behind_the_others(till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
     poison = till.approve(till.ask(owner="org_B").memo, by=till.net.wallet(USDC))
     sound = till.approve(till.ask().memo)
     monkeypatch.setattr(till.net, "chain", Poisoned(till.net, poison))
