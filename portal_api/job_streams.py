@@ -67,13 +67,16 @@ def decoded(data: bytes, *, complete: bool) -> tuple[str, int]:
 async def follow_log(
     portal: Portal, organization_id: str, job_id: str, place: LogPlace, *, allowed: StillAllowed, wait: bool
 ) -> AsyncGenerator[bytes, None]:
-    """`log` events from that place on, then `end` with the job. wait: until the job is over, else what is there now."""
-    yield opening()
+    """`log` events from that place on, then `end` with the job. wait: until the job is over, else what is there now.
+
+    Raises NotFound before its first frame.
+    """
     spoke_at = time.monotonic()
     with portal.topics.watch(f"log:{job_id}", f"job:{job_id}") as watch:
+        # The job before its log: an attempt that has ended by now has delivered all of it.
+        job = await customer_jobs.get(portal, organization_id, job_id)
+        yield opening()
         while not watch.ending and await _good(allowed):
-            # The job before its log: an attempt that has ended by now has delivered all of it.
-            job = await customer_jobs.get(portal, organization_id, job_id)
             attempt = next((item for item in job.attempts if item.number == place.attempt_number), None)
             over = attempt is not None and attempt.state.final
             read = await _read(portal, job_id, place, complete=over or not wait) if attempt is not None else None
@@ -91,17 +94,19 @@ async def follow_log(
                 spoke_at, keepalive = await _rest(watch, spoke_at)
                 if keepalive:
                     yield keepalive
+            job = await customer_jobs.get(portal, organization_id, job_id)
 
 
 async def follow_job(
     portal: Portal, organization_id: str, job_id: str, *, allowed: StillAllowed
 ) -> AsyncGenerator[bytes, None]:
-    """A `job` event at once and at every change, until the job is over and billed."""
-    yield opening()
+    """A `job` event at once and at every change, until the job is over and billed. Raises NotFound before its first
+    frame."""
     spoke_at, shown = time.monotonic(), None
     with portal.topics.watch(f"job:{job_id}") as watch:
+        job = await customer_jobs.get(portal, organization_id, job_id)
+        yield opening()
         while not watch.ending and await _good(allowed):
-            job = await customer_jobs.get(portal, organization_id, job_id)
             if job != shown:
                 yield frame("job", job.model_dump_json(), str(job.version))
                 spoke_at, shown = time.monotonic(), job
@@ -110,6 +115,7 @@ async def follow_job(
             spoke_at, keepalive = await _rest(watch, spoke_at)
             if keepalive:
                 yield keepalive
+            job = await customer_jobs.get(portal, organization_id, job_id)
 
 
 async def changes(

@@ -45,6 +45,19 @@ class EventStream(StreamingResponse):
             await self._frames.aclose()
 
 
+async def begun(frames: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """The same frames, once the first of them is there: what is refused before it is refused as any request is."""
+    first = await anext(frames, b"")
+
+    async def all_frames() -> AsyncGenerator[bytes, None]:
+        async with contextlib.aclosing(frames):
+            yield first
+            async for item in frames:
+                yield item
+
+    return all_frames()
+
+
 def frame(event: str, data: str, event_id: str | None = None) -> bytes:
     """One event. data: JSON text."""
     return format_sse_event(event=event, data_str=data, id=event_id)
