@@ -138,7 +138,10 @@ async def _write_order(attempt: Attempt, order: AttemptOrder) -> None:
 
 def _devices(attempt: Attempt) -> tuple[Path, ...]:
     """The files of the leased GPUs; a job without its card would only fail later, and at its customer's cost."""
-    devices = tuple(Path(device) for device in attempt.means.gpus.device_files(attempt.record.gpu_uuids))
+    try:
+        devices = tuple(Path(device) for device in attempt.means.gpus.device_files(attempt.record.gpu_uuids))
+    except LookupError as gone:
+        raise CannotStart(NODES_FAULT, str(gone)) from None
     for device in devices:
         if not device.exists():
             raise CannotStart(NODES_FAULT, f"the leased GPU's file {device} is not there")

@@ -118,8 +118,10 @@ class NvmlGpus:
         wanted = list(uuids)
         if not wanted:
             return []
+        if gone := [uuid for uuid in wanted if uuid not in self._files]:
+            raise LookupError(f"the GPU {gone[0]} is not there")
         shared = [path for path in SHARED_DEVICE_FILES if Path(path).exists()]
-        own = (path for uuid in wanted for path in self._files.get(uuid, ()))
+        own = (path for uuid in wanted for path in self._files[uuid])
         return [*shared, *dict.fromkeys(own)]
 
     def _find(self) -> None:
@@ -156,6 +158,9 @@ class NvmlGpus:
         missed = len(set(self._card_of.values()) - answering)
         self._card_of |= {uuid: device.card_uuid for uuid, device in self._devices.items()}
         recut = {uuid for uuid, card in self._card_of.items() if card in answering and uuid not in found}
+        for uuid in recut:
+            # What opened it may open another slice now.
+            self._files.pop(uuid, None)
         self._found = Look(unnamed=tuple(unnamed[missed:]), twice=frozenset(twice), recut=frozenset(recut))
         self._listen()
 

@@ -34,7 +34,8 @@ class Gpus(Protocol):
         ...
 
     def device_files(self, uuids: Iterable[str]) -> list[str]:
-        """The files under /dev that a process needs in order to use exactly these devices; asks no driver."""
+        """The files under /dev that a process needs in order to use exactly these devices; asks no driver. Raises
+        LookupError for one that is not there."""
         ...
 
 
@@ -57,5 +58,6 @@ class NoGpus:
         return self._look
 
     def device_files(self, uuids: Iterable[str]) -> list[str]:
-        del uuids
+        for uuid in uuids:
+            raise LookupError(f"the GPU {uuid} is not there")
         return []

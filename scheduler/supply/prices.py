@@ -30,19 +30,20 @@ def set_price(
     price_microusd: int,
     now: datetime,
     components: Mapping[str, int] | None = None,
+    model: str | None = None,
 ) -> list[Offer]:
-    """Ask that price for the node's GPUs (of every model) or CPUs from now on; a withdrawn offer stands again.
+    """Ask that price for the node's GPUs or CPUs from now on; a withdrawn offer stands again.
 
-    components: fields of ComponentPrices; what is not named stays as it was. The old offer ends and a new one begins;
-    leases keep the price they began with. Raises NotFound, InvalidInput.
+    components: fields of ComponentPrices; what is not named stays as it was. model: as an offer has it; None: every
+    one. The old offer ends and a new one begins; leases keep the price they began with. Raises NotFound, InvalidInput.
     """
     node = _own_node(session, provider_id, node_id)
     changed = components or {}
     _check_price(node, price_microusd)
     _check_components(node, unit, changed)
-    latest = _latest(session, node, unit)
+    latest = [offer for offer in _latest(session, node, unit) if model in (None, offer.model)]
     if not latest:
-        raise NotFound(f"node {node_id} has never offered any {unit.upper()}")
+        raise NotFound(f"node {node_id} has never offered any {model or unit.upper()}")
     for offer in latest:
         if offer.ended_at is None or offer.withdrawn:
             _replace(session, node, offer, price_microusd, offer.components._replace(**changed), now)

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from provider_agent.config import StateFolder
 from provider_agent.daemon import Agent, Options
 from provider_agent.gpus.detection import open_gpus
 from provider_agent.gpus.inventory import node_inventory
+from provider_agent.gpus.nvml import open_nvml
 from provider_agent.minder import control
 from provider_agent.sandbox.choice import SandboxConfig, choose
 
@@ -55,7 +57,8 @@ def main() -> None:
     folder.prepare()
     with folder.held():
         identity = folder.identity()
-        gpus = open_gpus(identity.simulate, folder.node_key().public_hex)
+        minors = os.environ.get("FAKE_MIG_MINORS")
+        gpus = open_nvml(Path(minors)) if minors else open_gpus(identity.simulate, folder.node_key().public_hex)
         sandbox = choose(SandboxConfig(arguments.job_runtime), folder.root, allow_plain=True).sandbox
         agent = Agent(
             folder,

@@ -7,10 +7,10 @@ from fake_driver import FakeDriver, build, looking
 from market_world import ORGANIZATION, World, inventory
 from sqlalchemy import select
 
-from market.errors import InvalidInput
+from market.errors import InvalidInput, NotFound
 from market.resources import GpuFacts, Unit, parse_gpu
 from scheduler.rounds import explaining
-from scheduler.supply import nodes, offers
+from scheduler.supply import nodes, offers, prices
 from scheduler.supply.offers import OfferFilters
 from scheduler.tables import Gpu, LeaseGpu, Node
 
@@ -96,6 +96,21 @@ def test_each_profile_is_an_offer_of_its_own_that_a_search_finds(world: World) -
     assert found(None) == {CARD, f"{CARD} MIG 1g.10gb", f"{CARD} MIG 3g.40gb"}
     assert found("H100") == {CARD}
     assert found("1g.10gb") == {f"{CARD} MIG 1g.10gb"}
+
+
+def test_each_profile_has_a_price_of_its_own(world: World, node: Node) -> None:
+    def asks() -> dict[str, int]:
+        return {offer.model: offer.price_microusd_per_unit_hour for offer in offers.of_node(world.session, node.id)}
+
+    before = asks()
+    slice_ = f"{CARD} MIG 1g.10gb"
+    now = world.clock.now()
+    prices.set_price(world.session, node.provider_id, node.id, Unit.GPU, 50_000, now, model=slice_)
+    assert asks() == {**before, slice_: 50_000}
+    with pytest.raises(NotFound, match="never offered"):
+        prices.set_price(world.session, node.provider_id, node.id, Unit.GPU, 1, now, model=f"{CARD} MIG 2g.20gb")
+    prices.set_price(world.session, node.provider_id, node.id, Unit.GPU, 70_000, now)
+    assert asks() == {model: 70_000 if model != "CPU" else price for model, price in before.items()}
 
 
 def test_a_card_that_is_cut_otherwise_loses_what_it_was_and_a_lease_keeps_what_it_holds(

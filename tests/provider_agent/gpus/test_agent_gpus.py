@@ -66,6 +66,45 @@ def test_the_agent_meters_busy_gpus_and_tells_when_one_is_lost(
     assert [gpu.index for gpu in far.inventories[-1].gpus] == [1]
 
 
+@pytest.fixture
+def slice_files() -> Iterator[list[Path]]:
+    """The files of the first fake card and of its first slice."""
+    folder = Path("/dev/nvidia-caps")
+    paths = [*(folder / f"nvidia-cap{number}" for number in (0, 1)), Path("/dev/nvidia190")]
+    folder.mkdir(exist_ok=True)
+    try:
+        for path in paths:
+            os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    except PermissionError:
+        pytest.skip("only root can make the file of a device")
+    yield paths
+    for path in paths:
+        path.unlink()
+    folder.rmdir()
+
+
+def test_a_job_has_its_slice_and_nothing_else_of_the_card_and_none_that_is_gone(
+    far: FarSide, joined: Callable[..., AgentProcess], driver: FakeDriver, slice_files: list[Path]
+) -> None:
+    cut = ("0.mig 1", "0.slices 2", "0/1.profile 3g.40gb")
+    driver.open_slices("gpu190/gi1", "gpu190/gi2")
+    driver.say(*cut)
+    joined().start(**driver.environment)
+    first, second, _ = far.wait(lambda: far.inventories)[0].gpus
+    assert [gpu.mig_profile for gpu in (first, second)] == ["1g.10gb", "3g.40gb"]
+    attempt_id = far.want("echo $CUDA_VISIBLE_DEVICES; ls -d /dev/nvidia*/* /dev/nvidia?*[0-9]", gpu_uuids=[first.uuid])
+    far.exit_of(attempt_id)
+    far.wait(lambda: any(chain[-1].final for chain in far.chains(attempt_id)))
+    told = bytes(far.attempts[attempt_id].log).decode().split()
+    assert told == [first.uuid, *map(str, slice_files)]
+    declared = len(far.inventories)
+    driver.say("0.mig 1", "0.slices 1")
+    far.wait(lambda: len(far.inventories) > declared)
+    gone = far.want("true", gpu_uuids=[second.uuid])
+    assert far.exit_of(gone).reason is Reason.FAILED_PROVIDER_LOST
+    assert f"{second.uuid} is not there" in far.exit_of(gone).detail
+
+
 def test_simulated_gpus_are_marked_and_named_after_their_node() -> None:
     gpus = SimulatedGpus("H100:2, RTX 4090", KEY)
 
