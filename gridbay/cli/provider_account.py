@@ -94,6 +94,9 @@ def set_price(
     disk: Annotated[
         str | None, typer.Option("--disk", help="USDC for an hour of a GiB of disk.", show_default=False)
     ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Of this one alone: H100, or 1g.10gb (a slice).", show_default=False)
+    ] = None,
 ) -> None:
     """Ask that price from now on; leases that run keep theirs.
 
@@ -108,10 +111,11 @@ def set_price(
     }
     with open_provider() as provider:
         chosen = choose_node(provider.nodes(), node)
-        units = sorted({ask.unit for ask in chosen.offers})
+        meant = None if model is None else _one_of(chosen, model)
+        units = sorted({ask.unit for ask in chosen.offers if meant in (None, ask.model)})
         if unit is None and len(units) != 1:
             raise InvalidInput(f"{chosen.name} offers {' and '.join(units)}", remedy="say --unit gpu or --unit cpu")
-        changed = provider.set_price(chosen.node_id, unit or units[0], asked, beside)
+        changed = provider.set_price(chosen.node_id, unit or units[0], asked, beside, meant)
     for ask in changed.offers:
         print(f"{changed.name}: {_ask(ask, changed)} an hour{_beside(ask)}")
 
@@ -233,6 +237,17 @@ def _usdc(text: str) -> int:
         return parse_usdc(text)
     except ValueError as error:
         raise InvalidInput(str(error)) from None
+
+
+def _one_of(node: NodeView, wanted: str) -> str:
+    """The model of the node's offers that is meant: by its name, else by a part that one card's has, or one slice's."""
+    models = sorted({ask.model for ask in node.offers})
+    named = [name for name in models if wanted in name]
+    cards = [name for name in named if " MIG " not in name]
+    for found in ([name for name in named if name == wanted], cards, named):
+        if len(found) == 1:
+            return found[0]
+    raise InvalidInput(f"{node.name} has no offer, or several, of {wanted}", remedy=f"say one of: {', '.join(models)}")
 
 
 def choose_node(nodes: list[NodeView], wanted: str | None) -> NodeView:

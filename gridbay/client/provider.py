@@ -35,11 +35,18 @@ class Provider(Party):
         return self._transport.ask(NodeTermsView, "PUT", path, json=terms.model_dump(mode="json"))
 
     def set_price(
-        self, node_id: str, unit: Unit, price_microusd_per_unit_hour: int, components: Mapping[str, int] | None = None
+        self,
+        node_id: str,
+        unit: Unit,
+        price_microusd_per_unit_hour: int,
+        components: Mapping[str, int] | None = None,
+        model: str | None = None,
     ) -> NodeView:
         """Ask that much from now on; leases that run keep their price. components: fields of
-        market.components.ComponentPrices, asked beside it; what is not named stays as it was."""
+        market.components.ComponentPrices, asked beside it; what is not named stays as it was. model: of that offer's
+        model alone."""
         body = {"unit": unit.value, "price_microusd_per_unit_hour": price_microusd_per_unit_hour, **(components or {})}
+        body |= {} if model is None else {"model": model}
         return self._transport.ask(NodeView, "PUT", f"/provider/v1/nodes/{segment(node_id)}/price", json=body)
 
     def set_payout_terms(self, threshold_microusd: int | None, every_hours: int | None) -> None:

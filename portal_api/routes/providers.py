@@ -61,9 +61,13 @@ ComponentPrice = Annotated[int | None, Field(default=None, ge=0, le=COMPONENT_PR
 
 
 class PriceRequest(_Request):
-    """Beside the units: what is asked for a CPU beside GPUs, a GiB of memory, a GiB of disk; null: as now."""
+    """Beside the units: what is asked for a CPU beside GPUs, a GiB of memory, a GiB of disk; null: as now.
+
+    model: of one offer alone, as the node has it; null: of every one of that unit.
+    """
 
     unit: Unit
+    model: str | None = Field(default=None, min_length=1, max_length=80)
     price_microusd_per_unit_hour: int = Field(ge=0, le=PRICE_MAX_MICROUSD)
     cpu_microusd_per_hour: ComponentPrice
     memory_microusd_per_gib_hour: ComponentPrice
@@ -153,7 +157,7 @@ async def set_price(portal: PortalDep, provider: SignedInProvider, node_id: str,
     components = request.model_dump(include=set(ComponentPrices._fields), exclude_none=True)
 
     def change(session: Session) -> NodeView:
-        prices.set_price(session, provider.provider_id, node_id, request.unit, price, now, components)
+        prices.set_price(session, provider.provider_id, node_id, request.unit, price, now, components, request.model)
         return node_views(session, [session.get_one(Node, node_id)])[0]
 
     return await portal.threads.transact(change)

@@ -81,6 +81,26 @@ def test_a_price_is_set_where_it_is_clear_what_is_meant(provider: ServedMarket, 
     assert len(provider.asked("PUT /provider/v1/nodes/{}/price")) == 2
 
 
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [("H100", "NVIDIA H100"), ("1g.10gb", "NVIDIA H100 MIG 1g.10gb"), ("NVIDIA H100 MIG 3g.40gb", None), ("MIG", None)],
+)
+def test_one_model_of_a_node_is_priced_by_itself(
+    provider: ServedMarket, gridbay: Gridbay, said: str, meant: str | None
+) -> None:
+    models = ("NVIDIA H100", "NVIDIA H100 MIG 1g.10gb", "NVIDIA H100 MIG 2g.20gb")
+    asks = [
+        AskView(offer_id=f"off_{at}", unit=Unit.GPU, model=model, price_per_unit_hour=Money.of(20_000))
+        for at, model in enumerate(models)
+    ]
+    provider.on("GET /provider/v1/nodes", nodes(node(offers=asks)))
+    provider.on("PUT /provider/v1/nodes/{}/price", node(offers=asks))
+    ended = gridbay("provider", "price", "set", "0.02", "--model", said)
+    sent = [seen.json()["model"] for seen in provider.asked("PUT /provider/v1/nodes/{}/price")]
+    assert (ended.code == 0, sent) == ((True, [meant]) if meant else (False, []))
+    assert meant or "say one of: NVIDIA H100, " in ended.err
+
+
 def test_what_is_taken_beside_the_units_is_priced_where_it_is_named(provider: ServedMarket, gridbay: Gridbay) -> None:
     beside = ComponentPricesView(
         cpu_per_hour=Money.of(0), memory_per_gib_hour=Money.of(1_000), disk_per_gib_hour=Money.of(100)
