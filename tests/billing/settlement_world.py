@@ -56,7 +56,7 @@ CONFIG = Settings(
     allowance_pull_min_microusd=100,
 )
 PROVIDERS_A_CUSTOMER = 4
-PROVIDERS_A_PAYER = 5
+PROVIDERS_A_PAYER, PAYERS_MIN = 5, 4
 PAYERS_HAVE = 10**6
 PAUSE_SECONDS_MAX = 12
 STEPS_OF_A_PASS = 20
@@ -100,7 +100,8 @@ class SettlementWorld:
         customers = range(-(-providers // PROVIDERS_A_CUSTOMER))
         self._customers = {f"org_{seed}_{number}": str(Keypair().pubkey()) for number in customers}
         self._wallets = {**self._providers, **self._customers}
-        self._payers = {f"org_payer_{seed}_{number}": Keypair() for number in range(-(-providers // PROVIDERS_A_PAYER))}
+        payers = range(max(PAYERS_MIN, providers // PROVIDERS_A_PAYER))
+        self._payers = {f"org_payer_{seed}_{number}": Keypair() for number in payers}
         self._fill(Faucet(self._chain, load_keypair(market.faucet_keypair_path), self._mint))
         self._last_fault = self._seconds + rounds * 75
         plan = FaultPlan(seed, until=self._height + int((self._last_fault - self._seconds) / TIMING.slot_seconds))

@@ -100,7 +100,8 @@ def test_work_has_a_price_where_its_rate_was_measured() -> None:
     offer = OfferRecord(
         offer_id="off_1", node_id="node_1", node_name="amber", provider_id="prv_1", unit=Unit.GPU, model="H100",
         memory_bytes=1, total_milli=1000, free_milli=1000, cpu_free_milli=1, memory_free_bytes=1,
-        price_microusd_per_unit_hour=2_000_000, simulated=False, verified=True, measured={Measure.MATRIX.kind: 10**15},
+        price_microusd_per_unit_hour=2_000_000, unit_price_microusd_per_hour=2_000_000, simulated=False, verified=True,
+        measured={Measure.MATRIX.kind: 10**15},
     )  # fmt: skip
     view = offer_view(offer, 0)
     assert view.work_price is not None and view.work_price.microusd == 555_556
