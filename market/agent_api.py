@@ -122,9 +122,9 @@ class AttemptOrder(_Frame):
 class DesiredAttempt(_Frame):
     """One attempt this node should be running or ending. An attempt that is not listed is to be killed and forgotten.
 
-    held_for_ms: what is left of the lease at the moment of the answer; the agent counts it from when it SENT the
-    poll, on CLOCK_BOOTTIME. gpu_uuids: exactly the devices that are exposed. order: of one that the agent does not
-    have yet, as a rule; where it is missing, the agent asks for it.
+    held_for_ms: what is left of the lease at the moment of the answer; the agent counts it on CLOCK_BOOTTIME, from when
+    it SENT the poll and for how long the portal kept it (PollAnswer.waited_ms). gpu_uuids: exactly the devices that
+    are exposed. order: of one that the agent does not have yet, as a rule; where it is missing, the agent asks for it.
     """
 
     attempt_id: str

@@ -27,35 +27,46 @@ EVENT_STREAM: dict[int | str, dict[str, Any]] = {
 }
 
 
+class Begun:
+    """The same frames, once the first of them is there: what is refused before it is refused as any request is."""
+
+    def __init__(self, first: bytes, frames: AsyncGenerator[bytes, None]) -> None:
+        self._first: bytes | None = first
+        self._frames = frames
+
+    @classmethod
+    async def of(cls, frames: AsyncGenerator[bytes, None]) -> "Begun":
+        return cls(await anext(frames, b""), frames)
+
+    def __aiter__(self) -> "Begun":
+        return self
+
+    async def __anext__(self) -> bytes:
+        first, self._first = self._first, None
+        return first if first is not None else await anext(self._frames)
+
+    async def aclose(self) -> None:
+        await self._frames.aclose()
+
+
 class EventStream(StreamingResponse):
     """Sends the frames of a generator and closes it whatever happens, so that what it watches is let go at once."""
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, frames: AsyncGenerator[bytes, None], status_code: int = 200) -> None:
+    def __init__(self, frames: Begun, status_code: int = 200) -> None:
+        self._source, self._frames = frames, _until_refused(frames)
         # Proxies must neither keep nor gather what is meant to arrive now.
-        frames = _until_refused(frames)
-        super().__init__(frames, status_code, {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"})
-        self._frames = frames
+        headers = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
+        super().__init__(self._frames, status_code, headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
             await self._frames.aclose()
-
-
-async def begun(frames: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """The same frames, once the first of them is there: what is refused before it is refused as any request is."""
-    first = await anext(frames, b"")
-
-    async def all_frames() -> AsyncGenerator[bytes, None]:
-        async with contextlib.aclosing(frames):
-            yield first
-            async for item in frames:
-                yield item
-
-    return all_frames()
+            # Wrapped in what may never have begun.
+            await self._source.aclose()
 
 
 def frame(event: str, data: str, event_id: str | None = None) -> bytes:
@@ -71,7 +82,7 @@ def opening() -> bytes:
 KEEPALIVE = KEEPALIVE_COMMENT
 
 
-async def _until_refused(frames: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+async def _until_refused(frames: Begun) -> AsyncGenerator[bytes, None]:
     """The frames; what an engine or a rule refuses in the middle ends the stream, and its reader comes back."""
     async with contextlib.aclosing(frames):
         try:

@@ -10,11 +10,13 @@ from provider_agent.attempts.means import Needs, PoolState
 from provider_agent.conversation import Unreachable
 from provider_agent.minder.launcher import AlreadyStarted, LaunchFailed
 from provider_agent.pacing import Backoff
-from provider_agent.pool.cluster import LaunchRefused, Mended, NoCapacity, Pool
+from provider_agent.pool.cluster import RESERVE_SECONDS_MAX, LaunchRefused, Mended, NoCapacity, Pool
 from provider_agent.pool.head import PoolUnavailable
 
 LOOK_SECONDS = 3.0
 READY_SECONDS_MAX = 30.0
+AHEAD_SECONDS_MAX = 0.5
+"""What is not free by then is waited for by the launch."""
 START_AGAIN_MOST_SECONDS = 60.0
 
 _log = structlog.get_logger(__name__)
@@ -98,7 +100,7 @@ class PoolLauncher:
     async def _reserve_ahead(self, needs: Needs) -> None:
         """What fails here is told by the launch, which asks again."""
         with suppress(PoolUnavailable, NoCapacity):
-            await self._reserve(needs)
+            await self._reserve(needs, AHEAD_SECONDS_MAX)
 
     async def _reserved_ahead(self, attempt_id: str) -> None:
         """Whoever launches or releases waits for what is under way, so that nothing is reserved behind its back."""
@@ -107,12 +109,13 @@ class PoolLauncher:
             await asyncio.wait({expected})
             self._expected.pop(attempt_id, None)
 
-    async def _reserve(self, needs: Needs) -> None:
+    async def _reserve(self, needs: Needs, seconds_max: float = RESERVE_SECONDS_MAX) -> None:
         await self._pool.reserve(
             needs.attempt_id,
             cpus=needs.cpu_milli / 1000,
             memory_bytes=needs.memory_bytes,
             gpu_uuids=needs.gpu_uuids,
+            seconds_max=seconds_max,
         )
 
     def _set_state(self, state: PoolState) -> None:

@@ -81,7 +81,10 @@ def forget_rounds() -> None:
     with base.database.transaction() as session:
         records.forget(session, base.clock.now())
         queueing.forget(session)
-        kept.forget(session)
+    for _ in range(PASSES_MAX):
+        with base.database.transaction() as session:
+            if kept.forget(session) < kept.FORGET_MAX:
+                break
 
 
 @task("scheduler.reconcile", every=60)

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Query, Request
 from portal_api.identity.principals import JobReader
 from portal_api.job_streams import StillAllowed, follow_job, follow_log, place_after
 from portal_api.portal import Portal, PortalDep
-from portal_api.streams import EVENT_STREAM, EventStream, begun
+from portal_api.streams import EVENT_STREAM, Begun, EventStream
 from portal_api.strictness import StrictRoute
 
 router = APIRouter(route_class=StrictRoute, prefix="/v1/jobs", tags=["jobs"])
@@ -29,7 +29,7 @@ async def follow_logs(
     frames = follow_log(
         portal, member.organization_id, job_id, place, allowed=_still_allowed(portal, request), wait=follow
     )
-    return EventStream(await begun(portal.streams.counted(member.organization_id, frames)))
+    return EventStream(await Begun.of(portal.streams.counted(member.organization_id, frames)))
 
 
 @router.get("/{job_id}/events", response_class=EventStream, responses=EVENT_STREAM)
@@ -37,7 +37,7 @@ async def follow_states(portal: PortalDep, request: Request, member: JobReader, 
     """The job as an event `job` (JobView), now and at every change, until it is over and billed."""
     portal.streams.admit(member.organization_id)
     frames = follow_job(portal, member.organization_id, job_id, allowed=_still_allowed(portal, request))
-    return EventStream(await begun(portal.streams.counted(member.organization_id, frames)))
+    return EventStream(await Begun.of(portal.streams.counted(member.organization_id, frames)))
 
 
 def _still_allowed(portal: Portal, request: Request) -> StillAllowed:

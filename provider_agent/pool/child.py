@@ -36,6 +36,8 @@ from provider_agent.pool.wire import (
 
 NAMESPACE = "gridbay"
 CALLS_AT_ONCE_MAX = 8
+QUICK_CALLS_AT_ONCE_MAX = 4
+"""Threads for what waits for nothing: a release must not queue behind the reservations that wait for it."""
 LAUNCH_SECONDS_MAX = 30.0
 LAST_LOOK_SECONDS = 1.0
 _REQUESTS: TypeAdapter[Request] = TypeAdapter(Request)
@@ -165,13 +167,19 @@ def _plain_names(resources: dict[str, float]) -> dict[str, float]:
     return {name: amount for name, amount in resources.items() if "_group_" not in name and ":" not in name}
 
 
-def _answer(line: bytes) -> Reply:
+def _understood(line: bytes) -> Request | Reply:
+    """The request, or the reply to what is none."""
     try:
-        request = _REQUESTS.validate_json(line)
+        return _REQUESTS.validate_json(line)
     except ValidationError as error:
         return Reply(refusal=Refusal.BAD_REQUEST, detail=str(error))
+
+
+def _answer(request: Request | Reply) -> Reply:
     work: Callable[[], dict[str, Any]]
     match request:
+        case Reply():
+            return request
         case Reserve():
             work = partial(reserve, request)
         case Release():
@@ -190,13 +198,15 @@ def _answer(line: bytes) -> Reply:
 
 async def _serve(socket_path: Path) -> None:
     loop = asyncio.get_running_loop()
-    threads = ThreadPoolExecutor(CALLS_AT_ONCE_MAX)
+    reserving, quick = ThreadPoolExecutor(CALLS_AT_ONCE_MAX), ThreadPoolExecutor(QUICK_CALLS_AT_ONCE_MAX)
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             line = await reader.readline()
             if line:
-                reply = await loop.run_in_executor(threads, _answer, line)
+                request = _understood(line)
+                threads = reserving if isinstance(request, Reserve) else quick
+                reply = await loop.run_in_executor(threads, _answer, request)
                 writer.write(reply.model_dump_json().encode() + b"\n")
                 await writer.drain()
         except (ConnectionError, ValueError):

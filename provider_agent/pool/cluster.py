@@ -146,14 +146,23 @@ class Pool:
         return bool(reply.result["launched"])
 
     async def reserve(
-        self, attempt_id: str, *, cpus: float, memory_bytes: int, gpu_uuids: tuple[str, ...] = ()
+        self,
+        attempt_id: str,
+        *,
+        cpus: float,
+        memory_bytes: int,
+        gpu_uuids: tuple[str, ...] = (),
+        seconds_max: float = RESERVE_SECONDS_MAX,
     ) -> None:
-        """Reserve for an attempt that is launched later, or that already runs and was reserved for in earlier books."""
+        """Reserve for an attempt that is launched later, or that already runs and was reserved for in earlier books.
+
+        Raises NoCapacity where that much is not free within that time.
+        """
         wanted = Reservation(
             attempt_id=attempt_id, cpus=cpus, memory_bytes=memory_bytes, gpu_uuids=tuple(sorted(gpu_uuids))
         )
         self._held[attempt_id] = wanted
-        await self._reserve(wanted)
+        await self._reserve(wanted, seconds_max)
 
     async def release(self, attempt_id: str) -> bool:
         """Give back what the attempt held. False when that has to wait for the pool: `ensure_alive` does it then."""
@@ -171,8 +180,8 @@ class Pool:
         reply = await self._ask(Ask(op="books"), ASK_SECONDS_MAX)
         return Books.model_validate(reply.result)
 
-    async def _reserve(self, wanted: Reservation) -> None:
-        request = Reserve(reservation=wanted, attempt_dir=None, seconds_max=RESERVE_SECONDS_MAX)
+    async def _reserve(self, wanted: Reservation, seconds_max: float = RESERVE_SECONDS_MAX) -> None:
+        request = Reserve(reservation=wanted, attempt_dir=None, seconds_max=seconds_max)
         await self._ask(request, LAUNCH_SECONDS_MAX)
 
     async def _reserve_again(self) -> dict[str, str]:

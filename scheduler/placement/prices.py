@@ -39,10 +39,13 @@ def asked_by(offer: OfferFacts, request: Request) -> int:
 
 
 def made_of(offer: OfferFacts, request: Request) -> Components | None:
-    """What the price is made of; None where the unit's own price is all there is to it."""
-    if offer.components is None:
+    """What the price is made of; None where the unit's own price is all there is to it, or nothing is paid at all.
+
+    A bid is told only where it is what is paid: what else somebody would have paid is nobody's business.
+    """
+    if offer.components is None or request.bid == 0:
         return None
     taken = (request.cpu_milli, request.memory_bytes, request.disk_bytes)
-    bid = request.bid if request.spot else 0
+    bid = request.bid if request.bid < request.price_of(asked_by(offer, request)) else 0
     made = Components.of(offer.price_microusd_per_unit_hour, offer.components, taken, bid)
     return made if any(made.prices) else None

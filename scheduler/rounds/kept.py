@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, func
 from sqlalchemy.orm import Session
 
 from infra.statements import Statement
@@ -17,19 +16,21 @@ from market.resources import Unit
 from scheduler.placement.facts import NodeFacts, OfferFacts
 from scheduler.placement.snapshot import Snapshot
 from scheduler.rounds import snapshots
-from scheduler.tables import FACTS, market_changes
+from scheduler.tables import FACTS
 
-KEPT_FOR = timedelta(minutes=1)
-"""After so long without a round the market is read whole."""
+KEPT_FOR, WHOLE_EVERY = timedelta(minutes=1), timedelta(minutes=5)
+"""After so long without a round the market is read whole, and so often in any case: whatever was missed ends there."""
 CHANGES_KEPT_FOR = timedelta(minutes=30)
 """Longer than that, and than any transaction lasts."""
+FORGET_MAX = 20_000
 NEVER = 1 << 62
 
 # What a transaction sees of its own is no more than a wish until it commits: `mine`. Of the transaction that read last
 # the snapshot says nothing, so what it wrote afterwards is taken by its number, `own`.
 _CHANGES = Statement(
     """
-    SELECT now() AS now, current_database() || ' ' || pg_postmaster_start_time() AS server,
+    SELECT now() AS now,
+        (SELECT oid FROM pg_database WHERE datname = current_database()) || ' ' || pg_postmaster_start_time() AS server,
         cast(pg_current_snapshot() AS text) AS seen,
         coalesce(cast(cast(pg_current_xact_id_if_assigned() AS text) AS bigint), 0) AS own,
         changed.node_id, changed.mine,
@@ -46,6 +47,18 @@ _CHANGES = Statement(
     """
 )
 
+_FORGET = Statement(
+    """
+    WITH dropped AS (
+        DELETE FROM market_changes WHERE ctid = ANY(ARRAY(
+            SELECT ctid FROM market_changes WHERE changed_at < now() - cast(:kept_for AS float) * interval '1 second'
+            ORDER BY transaction_id LIMIT cast(:limit AS bigint)
+        )) RETURNING 1
+    )
+    SELECT count(*) AS dropped FROM dropped
+    """
+)
+
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
@@ -58,6 +71,7 @@ class _Kept:
     seen: str
     own: int
     at: datetime
+    whole_at: datetime
     until: datetime | None
     nodes: Mapping[str, int]
     offers: Mapping[str, Sequence[int]]
@@ -69,9 +83,14 @@ class _Kept:
         return min(oldest, self.own) if self.own else oldest
 
     def stands(self, server: str, now: datetime) -> bool:
-        return (
-            self.server == server and self.at <= now < self.at + KEPT_FOR and (self.until is None or now < self.until)
-        )
+        if self.server != server or (self.until is not None and now >= self.until):
+            return False
+        return self.at <= now < self.at + KEPT_FOR and now < self.whole_at + WHOLE_EVERY
+
+    def revised(self, changed: Mapping[str, Any]) -> bool:
+        """Whether one of these nodes has another revision: a fact of it changed, whether that was told or not."""
+        here = (node_id for node_id in changed if node_id in self.nodes)
+        return any(changed[one].revision != self.snapshot.nodes[self.nodes[one]].revision for one in here)
 
 
 class KeptMarket:
@@ -93,14 +112,14 @@ class KeptMarket:
         if any(row.mine for row in changed.values()):
             # It may be undone yet.
             return snapshots.load(session)
-        if kept is None or FACTS in changed or not kept.stands(look.server, look.now):
+        if kept is None or FACTS in changed or kept.revised(changed) or not kept.stands(look.server, look.now):
             snapshot, until = snapshots.load_until(session)
             nodes = {node.node_id: at for at, node in enumerate(snapshot.nodes)}
             offers: dict[str, list[int]] = {}
             for at, offer in enumerate(snapshot.offers):
                 if offer.unit is Unit.GPU:
                     offers.setdefault(offer.node_id, []).append(at)
-            self._kept = _Kept(snapshot, look.server, look.seen, look.own, look.now, until, nodes, offers)
+            self._kept = _Kept(snapshot, look.server, look.seen, look.own, look.now, look.now, until, nodes, offers)
             return snapshot
         here = {node_id: row for node_id, row in changed.items() if node_id in kept.nodes}
         snapshot = _followed(session, kept, here) if here else kept.snapshot
@@ -108,9 +127,10 @@ class KeptMarket:
         return snapshot
 
 
-def forget(session: Session) -> None:
-    """Drop changes that nobody reads any more."""
-    session.execute(delete(market_changes).where(market_changes.c.changed_at < func.now() - CHANGES_KEPT_FOR))
+def forget(session: Session) -> int:
+    """Drop changes that nobody reads any more, the oldest first and no more than FORGET_MAX; how many."""
+    rows = _FORGET.rows(session, {"kept_for": CHANGES_KEPT_FOR.total_seconds(), "limit": FORGET_MAX})
+    return int(rows[0].dropped)
 
 
 def _followed(session: Session, kept: _Kept, changed: Mapping[str, Any]) -> Snapshot:
@@ -126,7 +146,6 @@ def _followed(session: Session, kept: _Kept, changed: Mapping[str, Any]) -> Snap
             cpu_free_milli=row.cpu_free_milli,
             memory_free_bytes=row.memory_free_bytes,
             disk_free_bytes=row.disk_free_bytes,
-            revision=row.revision,
         )
         for place in kept.offers.get(node_id, ()):
             offer = before.offers[place]

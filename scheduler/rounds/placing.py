@@ -3,7 +3,8 @@
 import secrets
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -88,7 +89,7 @@ def run(database: Database, clock: Clock, *, limit: int, seconds_max: float = RU
     """
     started, placed, walk = time.monotonic(), 0, Walk(limit)
     while True:
-        with ROUND_SECONDS.time(), database.transaction() as session:
+        with ROUND_SECONDS.time(), _forgotten_if_it_fails(), database.transaction() as session:
             outcome = place(session, clock, walk, seed=secrets.token_hex(8))
             late = time.monotonic() - started > seconds_max
             if late and not walk.done:
@@ -100,6 +101,16 @@ def run(database: Database, clock: Clock, *, limit: int, seconds_max: float = RU
         placed += outcome.placed
         if late or walk.done:
             return placed
+
+
+@contextmanager
+def _forgotten_if_it_fails() -> Iterator[None]:
+    """After a round that failed nobody knows how far what is kept of the market is what the database says."""
+    try:
+        yield
+    except BaseException:
+        market.forget()
+        raise
 
 
 def place(session: Session, clock: Clock, walk: Walk, *, seed: str) -> Round:

@@ -58,11 +58,10 @@ def load(session: Session) -> Snapshot:
 
 def load_until(session: Session) -> tuple[Snapshot, datetime | None]:
     """The same, and when the clock alone makes some of it untrue; None: never."""
+    # Their revisions first: who changes what is read after them makes a decision by it stale, not wrong.
+    rows = _NODES.rows(session, {})
     said, speeds = terms.said(session), measured(session)
-    nodes = [
-        _node(row, said.of_nodes.get(row.node_id, {}), speeds.network_mbit.get(row.node_id, 0))
-        for row in _NODES.rows(session, {})
-    ]
+    nodes = [_node(row, said.of_nodes.get(row.node_id, {}), speeds.network_mbit.get(row.node_id, 0)) for row in rows]
     offers = _offers(session, {node.node_id: node for node in nodes}, said.of_offers, speeds.pcie_mb)
     return Snapshot(nodes, offers), said.until
 

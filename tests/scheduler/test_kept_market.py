@@ -241,7 +241,48 @@ def test_old_changes_are_forgotten(database: Database, market: KeptMarket) -> No
     write(database, "UPDATE market_changes SET changed_at = now() - interval '31 minutes'")
     write(database, "UPDATE nodes SET revision = revision + 1")
     with database.transaction() as session:
-        kept.forget(session)
+        assert kept.forget(session) > 0
+    with database.transaction() as session:
+        assert kept.forget(session) == 0
     assert same(read(database, market), whole(database))
     with database.read() as session:
         assert session.scalar(select(func.count()).select_from(market_changes)) == 2
+
+
+class NoClock:
+    """Fails whoever asks it, as a database that goes away does in the middle of a round."""
+
+    def now(self) -> datetime:
+        raise RuntimeError("no time")
+
+
+UNTOLD = "SET LOCAL session_replication_role = replica"
+"""No trigger runs in that transaction."""
+
+
+def test_a_fact_that_nobody_told_of_is_read_with_its_nodes_next_room(database: Database, market: KeptMarket) -> None:
+    """As after a restored backup: whoever changes a fact gives its node another revision, and rounds go by that."""
+    write(database, UNTOLD, "UPDATE offers SET price_microusd_per_unit_hour = 7")
+    assert not same(read(database, market), whole(database)), "nobody told of it"
+    write(database, "UPDATE nodes SET revision = revision + 1, cpu_free_milli = cpu_free_milli - 1")
+    assert same(read(database, market), whole(database))
+
+
+def test_whatever_was_missed_ends_with_the_next_whole_reading(
+    database: Database, market: KeptMarket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(database, UNTOLD, "UPDATE offers SET price_microusd_per_unit_hour = 7")
+    assert not same(read(database, market), whole(database))
+    monkeypatch.setattr(kept, "WHOLE_EVERY", timedelta(0))
+    assert same(read(database, market), whole(database))
+
+
+def test_a_round_that_failed_leaves_nothing_kept(database: Database, clock: ManualClock) -> None:
+    with database.transaction() as session:
+        World(session, clock).node([H100])
+    read(database, placing.market)
+    with database.transaction() as session:
+        World(session, clock).job(resources={"gpu": 1})
+    with pytest.raises(RuntimeError, match="no time"):
+        placing.run(database, NoClock(), limit=10)
+    assert placing.market._kept is None

@@ -8,8 +8,9 @@ to be held, idle, for the large ones of last week.
 A request is *passed over* when it finds no room and another of its unit does that comes later in turn, or is younger
 and of the same organization: it is too large for what becomes free at a time, or of lower priority. After
 PATIENCE_SECONDS of that it is *due*. For the oldest due one, and for others by shares on at most HELD_PART of all GPUs,
-places are held until they fit, and they come before shares. So nobody waits for ever: each due one is the oldest at
-last, and gets the places that are held for it as soon as what runs there has ended.
+places are held until they fit, and they come before shares. So nobody waits for ever who asks for whole GPUs and may
+have them: each due one is the oldest at last, and gets the places that are held for it as soon as what runs there has
+ended.
 
 Spot jobs come after all that, the highest bid first, whatever their shares; nothing is held for them, and whoever waits
 is not passed over by them, since they make room for it.
@@ -27,7 +28,7 @@ from market.resources import Unit
 from scheduler.placement.queue.lines import Kind, Line, Lines, Rank, rank
 from scheduler.placement.queue.shares import Shares
 from scheduler.placement.queue.waiting import Account, Amounts, Waiting, asked_by
-from scheduler.placement.requests import Request
+from scheduler.placement.requests import WHOLE_MILLI, Request
 
 PATIENCE_SECONDS = 900
 YOUNG_SECONDS = 600
@@ -124,7 +125,14 @@ class Turns:
     def _is_due(self, line: Line) -> bool:
         passed_at, one = line.passed_at, line.first
         waited = passed_at is not None and self._now - passed_at >= PATIENCE_SECONDS
-        return waited and not one.standing and not one.held and not one.request.spot
+        return waited and not one.standing and not one.held and not one.request.spot and self._can_be_held_for(one)
+
+    def _can_be_held_for(self, one: Waiting) -> bool:
+        """Only whole GPUs are held, and not for who may have no more: else the one place kept for the oldest of all
+        would be lost to everybody."""
+        request = one.request
+        whole = request.gpu is not None and request.gpu_milli == WHOLE_MILLI
+        return whole and self.shares.allows(one.organization_id, asked_by(request))
 
     def _early(self) -> Iterator[Request]:
         """Lost nodes' work and those that are due, oldest first, whatever their share."""

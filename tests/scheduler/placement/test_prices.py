@@ -146,3 +146,19 @@ def test_room_is_made_where_it_is_cheapest_all_in() -> None:
     works = [SpotWork(f"att_{at}", f"spot_{at}", at, 50, MODELS[0], 1, 0, 0, 0, 0) for at in "ab"]
     (found,) = engine.reclaim(left, works)
     assert found.work.node_id == "b"
+
+
+@pytest.mark.parametrize(("bid", "told"), [(104, 104), (110, 0), (200, 0)])
+def test_a_bid_is_told_where_it_is_what_is_paid(bid: int, told: int) -> None:
+    offer = gpu_offer("a", (1,), 100, components=ComponentPrices(cpu_microusd_per_hour=10))
+    asked = request("job", 1, cpu_milli=1000, spot=True, price_limit_microusd_per_unit_hour=bid)
+    made = prices.made_of(offer, asked)
+    assert made is not None and made.bid_microusd_per_unit_hour == told
+    assert made.price_microusd(1000, 0) == min(110, bid)
+
+
+def test_of_what_costs_nothing_no_price_is_told() -> None:
+    """A bid of 0 on a market that takes one would read as no bid, and the price as another one."""
+    offer = gpu_offer("a", (1,), 100, components=ComponentPrices(cpu_microusd_per_hour=10))
+    free = request("job", 1, cpu_milli=1000, spot=True, price_limit_microusd_per_unit_hour=0)
+    assert prices.made_of(offer, free) is None

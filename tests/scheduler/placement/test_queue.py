@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from placement_markets import gpu_offer, node, request
 
+from market.resources import Unit
 from scheduler.placement.decisions import Decision
 from scheduler.placement.engine import Engine
 from scheduler.placement.queue.lines import Lines
@@ -258,3 +259,16 @@ def turns_of(queue: list[Waiting], gpus: int, accounts: dict[str, Account] | Non
 def placed(queue: list[Waiting], gpus: int, accounts: dict[str, Account] | None = None) -> list[str]:
     turns = turns_of(queue, gpus, accounts)
     return [one.request.job_id for one in Engine().choose(market(gpus), turns, "").decisions]
+
+
+def test_what_cannot_be_held_for_takes_nobodys_place() -> None:
+    """The one place that is kept for the oldest of all goes to who can use it."""
+    big = replace(waiting("big", "org_b", 2, gpus=4), passed_at=0)
+    without = replace(waiting("cpus", "org_a", 0), passed_at=0)
+    without = replace(without, request=replace(without.request, gpu=None, unit=Unit.CPU, cpu_milli=999_000))
+    barred = replace(waiting("barred", "org_c", 1, gpus=4), passed_at=0)
+    full = {("n0", 0), ("n1", 0)}
+    accounts = {"org_c": Account(ceiling_gpus=2)}
+    turns = Turns(Lines([without, barred, big]), accounts, {}, Amounts(8_000), PATIENCE_SECONDS, everyone=False)
+    Engine().choose(market(4, 2, full), turns, "")
+    assert list(turns.held) == ["big"]
