@@ -60,13 +60,14 @@ def up(
 def _say_ready(url: str, root: Path, seconds: float) -> None:
     found_anyway = root == MarketState.locate().root
     login = f"gridbay login --state {root}" + (" (not needed: commands here find this market)" if found_anyway else "")
+    first = "" if found_anyway else "the login above · "
     rows = [
         ("market", url),
         ("login", login),
         ("state", str(root)),
         ("logs", str(root / "logs")),
         ("for", "one machine and its owner: it listens on loopback alone, and its USDC is test money"),
-        ("next", "gridbay deposit 5 · gridbay offers · gridbay run job.yaml"),
+        ("next", first + "gridbay deposit 5 · gridbay offers · gridbay run job.yaml"),
         ("stop", "Ctrl-C"),
     ]
     results().print(f"the market is up after {seconds:.1f} s", style="bold green")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from market.resources import GpuRequest, gpu_matches, parse_gpu, parse_size
-from market.specs import InvalidSpec, parse_duration, parse_job_spec, spec_document, stored_spec
+from market.specs import InvalidSpec, Where, parse_duration, parse_job_spec, spec_document, stored_spec
 
 FULL: dict[str, Any] = {
     "apiVersion": "gridbay/v1",
@@ -39,6 +39,29 @@ def test_everything_that_works_is_understood() -> None:
     assert spec.budget.max_total == 10_000_000
     assert spec.max_duration == 5400
     assert [output.path for output in spec.outputs] == ["metrics.json", "models/*.npz"]
+
+
+WHERE = {
+    "regions": ["eu-west"],
+    "providers": {"allow": [], "deny": []},
+    "verified_only": True,
+    "min_reliability": 0.95,
+    "labels": ["ssd=nvme"],
+    "tolerations": ["reserved=ml"],
+    "driver": "550.54",
+    "cuda": "12.4",
+    "compute_capability": "8.0",
+    "nvlink": True,
+    "network": "100Mbit",
+    "pcie": "20GB",
+}
+
+
+def test_where_is_read_again_from_what_is_stored_of_it() -> None:
+    """Rounds read it so: a field whose text means another thing once it was read would mean that from then on."""
+    assert WHERE.keys() == Where.model_fields.keys()
+    where = parse_job_spec({"run": "true", "where": WHERE}).where
+    assert Where.model_validate(where.model_dump(mode="json")) == where
 
 
 @pytest.mark.parametrize("data", [FULL, {"run": "true"}, {"run": "x", "resources": {"cpu": "500m"}}])
