@@ -116,8 +116,10 @@ def test_what_is_short_is_pulled_from_the_customers_own_account(market: Market) 
         keep = sdk.balance().available.microusd + 250_000
         said = market.type("allowance", "approve", "3", "--keep", format_usdc(keep)).stdout
         assert "active" in said and "3.00 USDC, as of" in said
-        until(lambda: sdk.balance().available.microusd == keep, "what is short is pulled")
-        assert [pull.amount.microusd for pull in sdk.pulls()] == [250_000]
+        until(lambda: sdk.balance().available.microusd >= keep, "what is short is pulled")
+        # What the jobs before held may have come back meanwhile.
+        (pull,) = sdk.pulls()
+        assert 0 < pull.amount.microusd <= 250_000
     assert "custody is what the ledger says" in market.type("admin", "reconcile").stdout
     assert "revoked on the chain" in market.type("allowance", "revoke").stdout
     assert market.type("allowance", "show", check=False).returncode == 1

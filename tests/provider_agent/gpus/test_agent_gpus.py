@@ -71,8 +71,8 @@ def slice_files() -> Iterator[list[Path]]:
     """The files of the first fake card and of its first slice."""
     folder = Path("/dev/nvidia-caps")
     paths = [*(folder / f"nvidia-cap{number}" for number in (0, 1)), Path("/dev/nvidia190")]
-    folder.mkdir(exist_ok=True)
     try:
+        folder.mkdir(exist_ok=True)
         for path in paths:
             os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 3))
     except PermissionError:
