@@ -72,6 +72,7 @@ class Report:
     paid: int = 0
     overpaid: int = 0
     payouts: int = 0
+    pulls_tried: int = 0
     pulls: int = 0
     pulled: int = 0
     kills: int = 0
@@ -275,9 +276,10 @@ class SettlementWorld:
             going = [accounts.paying(name) for name in self._providers]
             going += [accounts.withdrawing(name) for name in self._customers]
             still = posting.balances(session, [*going, *map(self._account, self._wallets)])
-            pulled = [row for row in session.scalars(select(PullRow)) if row.state == "confirmed"]
+            tried = session.scalars(select(PullRow)).all()
+            pulled = [row for row in tried if row.state == "confirmed"]
             spendable = posting.balances(session, [accounts.available(name) for name in self._payers])
-        report.pulls = len(pulled)
+        report.pulls_tried, report.pulls = len(tried), len(pulled)
         for name, payer in self._payers.items():
             taken = PAYERS_HAVE - self._on_chain(str(payer.pubkey()))
             report.pulled += taken
