@@ -49,11 +49,11 @@ def new_id(prefix: Prefix) -> str:
 
 
 def new_ids(prefix: Prefix, count: int) -> list[str]:
-    """So many at once: the clock and the source of chance are asked once."""
+    """So many at once, in their order: the clock and the source of chance are asked once."""
     milliseconds = time.time_ns() // 1_000_000
     stem = f"{prefix}_" + "".join([_PAIRS[milliseconds >> shift & 1023] for shift in (40, 30, 20, 10, 0)])
     chance = os.urandom(_RANDOM * count).translate(_TO_CHARACTER).decode("ascii")
-    return [stem + chance[at : at + _RANDOM] for at in range(0, len(chance), _RANDOM)]
+    return sorted([stem + chance[at : at + _RANDOM] for at in range(0, len(chance), _RANDOM)])
 
 
 def is_id(text: str, prefix: Prefix) -> bool:

@@ -34,6 +34,7 @@ def test_identifiers_sort_by_time_and_say_what_they_name() -> None:
 
 def test_identifiers_made_together_are_each_their_own() -> None:
     made = new_ids("att", 500)
+    assert made == sorted(made)
     assert len(set(made)) == 500
     assert all(is_id(one, "att") for one in made)
     assert len({one[:14] for one in made}) == 1, "of one millisecond"
