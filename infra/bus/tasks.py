@@ -13,6 +13,7 @@ from celery import Celery
 from kombu import Exchange, Queue
 from structlog.contextvars import bound_contextvars
 
+from infra.bus import redis_transport
 from infra.logging import current_trace
 from infra.settings import Settings, settings
 from infra.telemetry import timed_task
@@ -63,6 +64,8 @@ class Broker:
             timezone="UTC",
             beat_schedule={},
         )
+        if not _is_amqp(config):
+            redis_transport.choose_for(self.app)
 
     def task(
         self, name: str, *, queue: str | None = None, every: float | None = None

@@ -14,6 +14,9 @@ LENGTH_MAX = 1_000_000
 DELIVERIES_MAX = 100
 """How often a message may come back from consumers that died with it; then it is parked."""
 RETRY_SECONDS = 1.0
+GATHER_SECONDS = 0.1
+"""What comes within so long of a batch makes the next one, unless that was full: a merge of one report costs as much as
+one of fifty, and nobody waits for it."""
 
 
 class BusUnavailable(Unavailable):

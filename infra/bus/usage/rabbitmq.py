@@ -9,7 +9,7 @@ import pika
 from pika.exceptions import AMQPError
 
 from infra.bus.usage.handling import hand_over
-from infra.bus.usage.port import BATCH_MAX, LENGTH_MAX, BusUnavailable, Handle, UsageMessage
+from infra.bus.usage.port import BATCH_MAX, GATHER_SECONDS, LENGTH_MAX, BusUnavailable, Handle, UsageMessage
 from infra.bus.usage.rabbitmq_link import parameters_of, words
 from infra.bus.usage.rabbitmq_publisher import Publisher
 from infra.bus.usage.rabbitmq_queues import UsageQueues
@@ -36,6 +36,8 @@ class RabbitUsageBus:
                 taken = subscription.take(batch_max)
                 if taken:
                     _deal_with(subscription, taken, handle, stop)
+                    if len(taken) < batch_max:
+                        stop.wait(GATHER_SECONDS)
 
     def waiting(self) -> int:
         return self._ask(lambda channel: _length(channel, self.queues.billing))

@@ -13,6 +13,7 @@ from infra.bus.usage.handling import hand_over
 from infra.bus.usage.port import (
     BATCH_MAX,
     DELIVERIES_MAX,
+    GATHER_SECONDS,
     LENGTH_MAX,
     BusUnavailable,
     Handle,
@@ -40,15 +41,16 @@ class ValkeyUsageBus:
         self._client = redis.Redis.from_url(url, socket_timeout=10, socket_connect_timeout=5)
         self.stream, self.parked_stream = f"{prefix}:usage", f"{prefix}:usage:parked"
         self._length_max, self._reclaim_after_ms = length_max, reclaim_after_ms
+        self._length = length_max
 
     def publish(self, messages: Sequence[UsageMessage]) -> None:
         with _asking():
-            if self._client.xlen(self.stream) + len(messages) > self._length_max:
-                raise BusUnavailable(f"the usage bus is full: {self._length_max} messages wait to be billed")
+            self._require_room(len(messages))
             pipeline = self._client.pipeline(transaction=False)
             for message in messages:
                 pipeline.xadd(self.stream, _fields(message))
-            pipeline.execute()
+            pipeline.xlen(self.stream)
+            self._length = pipeline.execute()[-1]
 
     def consume(self, handle: Handle, stop: Event, batch_max: int = BATCH_MAX) -> None:
         with _asking():
@@ -58,6 +60,8 @@ class ValkeyUsageBus:
                 entries = self._lost(batch_max) or self._fresh(batch_max)
             if entries:
                 self._deal_with(entries, handle, stop)
+                if len(entries) < batch_max:
+                    stop.wait(GATHER_SECONDS)
 
     def waiting(self) -> int:
         with _asking():
@@ -69,6 +73,13 @@ class ValkeyUsageBus:
 
     def close(self) -> None:
         self._client.close()
+
+    def _require_room(self, messages: int) -> None:
+        """By the length after the last batch; only where that was too long already is it asked for again."""
+        if self._length + messages > self._length_max:
+            self._length = self._client.xlen(self.stream)
+        if self._length + messages > self._length_max:
+            raise BusUnavailable(f"the usage bus is full: {self._length_max} messages wait to be billed")
 
     def _deal_with(self, entries: list[_Entry], handle: Handle, stop: Event) -> None:
         read = [(entry, _message(entry.fields)) for entry in entries]
