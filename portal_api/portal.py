@@ -23,6 +23,7 @@ from portal_api.identity.idempotency import Answered
 from portal_api.identity.tokens import Credential
 from portal_api.market_metrics import MarketMetrics
 from portal_api.pulse import PortalPulse
+from portal_api.standing_watches import StandingWatches
 from portal_api.streams import StreamCounter
 from portal_api.submissions import Submission, SubmissionBatches
 from portal_api.threads import DatabaseThreads
@@ -53,6 +54,7 @@ class Portal:
     def __init__(self, base: Ground) -> None:
         self.base = base
         self.topics = Topics(base.settings.cache_url.get_secret_value(), base.settings.key("wake"))
+        self.watches_of_nodes = StandingWatches(self.topics)
         self.streams = StreamCounter()
         # One connection for each batcher, the rest for the threads: nobody ever waits for a connection.
         self.threads = DatabaseThreads(

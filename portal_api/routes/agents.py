@@ -140,7 +140,8 @@ async def declare_outputs(
 
 
 async def _desire(portal: Portal, node_id: str, request: PollRequest) -> tuple[Desire, float]:
-    """Watch, read, wait, read again; until there is something new or the time is over.
+    """Watch, read, wait, read again; until there is something new or the time is over. Who was told just now how it
+    still is waits first.
 
     Also how many seconds had passed when what is answered had yet to be read.
     """
@@ -148,15 +149,20 @@ async def _desire(portal: Portal, node_id: str, request: PollRequest) -> tuple[D
     began = loop.time()
     deadline = began + min(request.wait_seconds, portal.base.settings.long_poll_seconds)
     heartbeat = Heartbeat(node_id, request.boot_id, request.pool)
-    with portal.topics.watch(f"node:{node_id}") as watch:
+    with portal.watches_of_nodes.of(node_id) as standing:
+        watch, known = standing.watch, standing.is_still(request.seen_version)
+        standing.answered = None
         while True:
             asked_at = loop.time()
             last = watch.ending or asked_at >= deadline
             beat = portal.heartbeats.due(heartbeat)
-            asked = Poll(node_id, beat, request.seen_version, last, request.streams, request.known)
-            desire = await portal.polls.submit(asked)
-            if desire is not None:
-                return desire, asked_at - began
+            if beat or last or not known:
+                asked = Poll(node_id, beat, request.seen_version, last, request.streams, request.known)
+                desire = await portal.polls.submit(asked)
+                if desire is not None:
+                    standing.answered = desire.version
+                    return desire, asked_at - began
+            known = False
             await watch.wait(deadline - loop.time())
 
 
