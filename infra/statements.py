@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import psycopg
-from psycopg.rows import namedtuple_row
+from psycopg.rows import BaseRowFactory, namedtuple_row
 from sqlalchemy import ColumnElement, Connection, Text, any_, cast, literal
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import DBAPIError
@@ -25,21 +25,25 @@ class Statement:
         self.sql = _NAME.sub(lambda found: f"${names.setdefault(found[1], len(names) + 1)}", sql)
         self._names = tuple(names)
 
-    def rows(self, session: Session, values: Mapping[str, Any]) -> list[Any]:
-        """Run it and return its rows, with a name for each column; what was written before goes first, but within
-        `no_autoflush`.
+    def rows(
+        self, session: Session, values: Mapping[str, Any], factory: BaseRowFactory[Any] = namedtuple_row
+    ) -> list[Any]:
+        """Run it and return its rows, as a rule with a name for each column; what was written before goes first, but
+        within `no_autoflush`.
 
         Raises what SQLAlchemy would: IntegrityError, OperationalError...
         """
         if session.autoflush:
             session.flush()
-        return self.run(Session.connection(session), values)
+        return self.run(Session.connection(session), values, factory)
 
-    def run(self, connection: Connection, values: Mapping[str, Any]) -> list[Any]:
+    def run(
+        self, connection: Connection, values: Mapping[str, Any], factory: BaseRowFactory[Any] = namedtuple_row
+    ) -> list[Any]:
         """As `rows`, and nothing else goes first."""
         driver = connection.connection.driver_connection
         assert driver is not None
-        cursor = psycopg.RawCursor(driver, row_factory=namedtuple_row)
+        cursor = psycopg.RawCursor(driver, row_factory=factory)
         try:
             cursor.execute(self.sql, [_sent(values[name]) for name in self._names])
             return cursor.fetchall() if cursor.description is not None else []

@@ -4,22 +4,46 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from billing.charging import holds, rating
 from billing.ledger import accounts, posting
 from billing.tables.bills import UsageLineRow
 from billing.tables.funding import HoldRow, WindowRow
-from billing.tables.metering import MeteredLeaseRow, ReadingStreamRow
+from billing.tables.metering import MeteredLeaseRow
 from infra.bulk import insert_rows, write_changes
+from infra.loading import Loading
 from infra.settings import Settings, settings
-from infra.statements import among
+from infra.statements import Statement
 from infra.telemetry import WINDOWS_CAPTURED, count
 from infra.wakeups import after_commit
 from market.ids import new_id
 
 LEASES_MAX = 200
+_LEASES = Loading(
+    {"lease": MeteredLeaseRow},
+    "FROM metered_leases AS lease WHERE lease.lease_id = ANY(cast(:leases AS text[])) "
+    "ORDER BY lease.lease_id FOR NO KEY UPDATE",
+)
+_OPEN_WINDOWS = Loading(
+    {"window": WindowRow, "hold": HoldRow},
+    """
+    FROM windows AS "window" JOIN holds AS hold ON hold.id = "window".hold_id
+    WHERE "window".lease_id = ANY(cast(:leases AS text[])) AND "window".settled_at IS NULL
+    ORDER BY "window".lease_id, "window".number
+    """,
+)
+_METERS = Statement(
+    """
+    SELECT stream.lease_id, sum(stream.durable_run_ms) AS run_ms, max(stream.durable_received_at) AS reached_at,
+        bool_or(stream.finished_at IS NOT NULL) AS final
+    FROM reading_streams AS stream
+    JOIN metered_leases AS lease ON lease.lease_id = stream.lease_id AND lease.node_id = stream.node_id
+    WHERE stream.lease_id = ANY(cast(:leases AS text[]))
+    GROUP BY stream.lease_id
+    """
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +68,9 @@ def capture_due(session: Session, now: datetime, config: Settings | None = None,
         )
         .limit(limit)
     )
-    return capture_locked(session, _locked(session, due, skip_locked=True), now, config)
+    locked = due.order_by(MeteredLeaseRow.lease_id).with_for_update(skip_locked=True, key_share=True)
+    leases = session.scalars(locked, execution_options={"populate_existing": True}).all()
+    return capture_locked(session, leases, now, config)
 
 
 def capture_leases(session: Session, lease_ids: Sequence[str], now: datetime, config: Settings | None = None) -> int:
@@ -54,8 +80,7 @@ def capture_leases(session: Session, lease_ids: Sequence[str], now: datetime, co
 
 def lock_leases(session: Session, lease_ids: Sequence[str]) -> Sequence[MeteredLeaseRow]:
     """The leases that billing knows of these, locked for a capture."""
-    wanted = select(MeteredLeaseRow).where(among(MeteredLeaseRow.lease_id, lease_ids))
-    return _locked(session, wanted, skip_locked=False)
+    return [lease for (lease,) in _LEASES.rows(session, {"leases": list(lease_ids)})]
 
 
 def capture_locked(
@@ -63,11 +88,6 @@ def capture_locked(
 ) -> int:
     """As capture_due, for leases that the caller has locked."""
     return _capture(session, leases, now, config or settings()) if leases else 0
-
-
-def _locked(session: Session, leases: Select[MeteredLeaseRow], *, skip_locked: bool) -> Sequence[MeteredLeaseRow]:
-    statement = leases.order_by(MeteredLeaseRow.lease_id).with_for_update(skip_locked=skip_locked, key_share=True)
-    return session.scalars(statement, execution_options={"populate_existing": True}).all()
 
 
 def _capture(session: Session, leases: Sequence[MeteredLeaseRow], now: datetime, config: Settings) -> int:
@@ -109,13 +129,7 @@ def _capture(session: Session, leases: Sequence[MeteredLeaseRow], now: datetime,
 
 def _open_windows(session: Session, lease_ids: Sequence[str]) -> dict[str, dict[int, _Open]]:
     """By lease and number."""
-    rows = session.execute(
-        select(WindowRow, HoldRow)
-        .join(HoldRow, HoldRow.id == WindowRow.hold_id)
-        .where(among(WindowRow.lease_id, lease_ids), WindowRow.settled_at.is_(None))
-        .order_by(WindowRow.lease_id, WindowRow.number),
-        execution_options={"populate_existing": True},
-    )
+    rows = _OPEN_WINDOWS.rows(session, {"leases": list(lease_ids)})
     found: dict[str, dict[int, _Open]] = {}
     for window, hold in rows:
         found.setdefault(window.lease_id, {})[window.number] = _Open(window, hold)
@@ -124,21 +138,7 @@ def _open_windows(session: Session, lease_ids: Sequence[str]) -> dict[str, dict[
 
 def _meters(session: Session, lease_ids: Sequence[str]) -> dict[str, rating.Meter]:
     """What the durable readings of the lease's own node say; several streams add up."""
-    stream = ReadingStreamRow
-    rows = session.execute(
-        select(
-            stream.lease_id,
-            func.sum(stream.durable_run_ms).label("run_ms"),
-            func.max(stream.durable_received_at).label("reached_at"),
-            func.bool_or(stream.finished_at.is_not(None)).label("final"),
-        )
-        .join(
-            MeteredLeaseRow,
-            and_(MeteredLeaseRow.lease_id == stream.lease_id, MeteredLeaseRow.node_id == stream.node_id),
-        )
-        .where(among(stream.lease_id, lease_ids))
-        .group_by(stream.lease_id)
-    )
+    rows = _METERS.rows(session, {"leases": list(lease_ids)})
     return {row.lease_id: rating.Meter(int(row.run_ms), row.reached_at, row.final) for row in rows}
 
 

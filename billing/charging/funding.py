@@ -5,24 +5,43 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from billing.charging import alerts, bills, budgets, holds
 from billing.charging.windows import Funded, Limits, Rate, by_allowance, longest, next_window
 from billing.ledger import accounts, posting
-from billing.tables.funding import HoldRow, JobTermsRow, WindowRow
+from billing.tables.funding import HoldRow, JobTermsRow
 from billing.tables.metering import MeteredLeaseRow
 from infra.bulk import insert_rows, values_of, write_changes
+from infra.loading import Loading
 from infra.outbox import NotReady, publish
 from infra.settings import Settings, settings
-from infra.statements import among
+from infra.statements import Statement
 from infra.wakeups import after_commit
 from market.errors import FieldError, InsufficientFunds, InvalidInput, MarketError
 from market.messages import FundingRefused, JobFunded
 from market.money import format_usdc
 from market.resources import Unit
 from market.states import Reason
+
+_JOBS = Loading(
+    {"terms": JobTermsRow},
+    "FROM job_terms AS terms WHERE terms.job_id = ANY(cast(:jobs AS text[])) ORDER BY terms.job_id FOR NO KEY UPDATE",
+)
+_LEASE_COUNTS = Statement(
+    "SELECT job_id, count(*) FROM metered_leases WHERE job_id = ANY(cast(:jobs AS text[])) GROUP BY job_id"
+)
+_UNBOUND = Loading(
+    {"hold": HoldRow},
+    """
+    FROM holds AS hold
+    WHERE hold.job_id = ANY(cast(:jobs AS text[])) AND hold.settled_at IS NULL
+        AND NOT EXISTS (SELECT FROM windows WHERE windows.hold_id = hold.id)
+    ORDER BY hold.id
+    FOR NO KEY UPDATE
+    """,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,16 +176,7 @@ def end_jobs(session: Session, attempts_placed: Mapping[str, int], now: datetime
     placed = _leases_of(session, jobs)
     known = {job_id: terms for job_id, terms in jobs.items() if placed[job_id] >= attempts_placed[job_id]}
     ending = {job_id: terms for job_id, terms in known.items() if terms.ended_at is None}
-    unbound = session.scalars(
-        select(HoldRow)
-        .where(
-            among(HoldRow.job_id, ending),
-            HoldRow.settled_at.is_(None),
-            ~exists().where(WindowRow.hold_id == HoldRow.id),
-        )
-        .order_by(HoldRow.id)
-        .with_for_update(key_share=True)
-    ).all()
+    unbound = [hold for (hold,) in _UNBOUND.rows(session, {"jobs": list(ending)})]
     returned = [holds.settle(hold, 0, now) for hold in unbound]
     with session.no_autoflush:
         locked = holds.locked_first(session, unbound, returned)
@@ -252,21 +262,12 @@ def _lock_terms(session: Session, job_id: str) -> JobTermsRow:
 
 
 def _lock_jobs(session: Session, job_ids: Collection[str]) -> dict[str, JobTermsRow]:
-    rows = session.scalars(
-        select(JobTermsRow)
-        .where(among(JobTermsRow.job_id, job_ids))
-        .order_by(JobTermsRow.job_id)
-        .with_for_update(key_share=True)
-        .execution_options(populate_existing=True)
-    )
-    return {terms.job_id: terms for terms in rows}
+    return {terms.job_id: terms for (terms,) in _JOBS.rows(session, {"jobs": list(job_ids)})}
 
 
 def _leases_of(session: Session, job_ids: Collection[str]) -> Counter[str]:
     """How many leases of each job billing knows."""
-    job_id = MeteredLeaseRow.job_id
-    rows = session.execute(select(job_id, func.count()).where(among(job_id, job_ids)).group_by(job_id))
-    return Counter({row[0]: row[1] for row in rows})
+    return Counter({row[0]: row[1] for row in _LEASE_COUNTS.rows(session, {"jobs": list(job_ids)})})
 
 
 def _is_held(session: Session, job_id: str, attempt_number: int) -> bool:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from billing.charging import capture, holds
@@ -14,12 +13,20 @@ from billing.metering import components, usage
 from billing.tables.funding import HoldRow, WindowRow
 from billing.tables.metering import MeteredLeaseRow
 from infra.bulk import insert_rows, write_changes
+from infra.loading import Loading
 from infra.outbox import NotReady
 from infra.settings import Settings, settings
-from infra.statements import among
+from infra.statements import Statement
 from market.clock import milliseconds_between
 from market.ids import new_id
 from market.messages import AttemptEnded, AttemptPlaced
+
+_BOUND = Statement("SELECT lease_id FROM metered_leases WHERE lease_id = ANY(cast(:leases AS text[]))")
+_WAITING_HOLDS = Loading(
+    {"hold": HoldRow},
+    "FROM holds AS hold WHERE hold.job_id = ANY(cast(:jobs AS text[])) AND hold.window_number = 0 "
+    "AND hold.settled_at IS NULL ORDER BY hold.id FOR NO KEY UPDATE",
+)
 
 
 def bind(session: Session, placed: AttemptPlaced, now: datetime, config: Settings | None = None) -> None:
@@ -99,22 +106,13 @@ def end_many(
 
 
 def _bound(session: Session, lease_ids: Sequence[str]) -> set[str]:
-    return set(session.scalars(select(MeteredLeaseRow.lease_id).where(among(MeteredLeaseRow.lease_id, lease_ids))))
+    return {row.lease_id for row in _BOUND.rows(session, {"leases": list(lease_ids)})}
 
 
 def _waiting_holds(session: Session, placed: Sequence[AttemptPlaced]) -> dict[tuple[str, int], HoldRow]:
     """By job and attempt, locked: the first holds that no window has yet."""
-    rows = session.scalars(
-        select(HoldRow)
-        .where(
-            among(HoldRow.job_id, [item.job_id for item in placed]),
-            HoldRow.window_number == 0,
-            HoldRow.settled_at.is_(None),
-        )
-        .order_by(HoldRow.id)
-        .with_for_update(key_share=True)
-    )
-    return {(hold.job_id, hold.attempt_number): hold for hold in rows}
+    rows = _WAITING_HOLDS.rows(session, {"jobs": [item.job_id for item in placed]})
+    return {(hold.job_id, hold.attempt_number): hold for (hold,) in rows}
 
 
 def _first_window(placed: AttemptPlaced, hold: HoldRow, until_at: datetime) -> dict[str, object]:

@@ -9,20 +9,22 @@ from sqlalchemy.orm import Session
 
 from infra.outbox import wake
 from infra.settings import Settings, settings
-from infra.statements import among
+from infra.statements import Statement
 from market.errors import InvalidInput
 from scheduler.tables import OrganizationDiscount
 from scheduler.waking import PLACE
 
 LISTED_MAX = 1000
+_OF = Statement(
+    "SELECT organization_id, discount_basis_points FROM organization_discounts "
+    "WHERE organization_id = ANY(cast(:organizations AS text[]))"
+)
 
 
 def of(session: Session, organization_ids: Collection[str], config: Settings | None = None) -> dict[str, int]:
     """The basis points of these organizations, by organization: what was said, and never more than the fee of now."""
     fee = (config or settings()).fee_basis_points
-    rows = session.scalars(
-        select(OrganizationDiscount).where(among(OrganizationDiscount.organization_id, organization_ids))
-    )
+    rows = _OF.rows(session, {"organizations": list(organization_ids)})
     return {row.organization_id: min(row.discount_basis_points, fee) for row in rows}
 
 

@@ -4,12 +4,13 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
-from infra.bulk import insert_rows, values_of
+from infra.bulk import insert_rows
 from infra.outbox import wake
 from infra.statements import Statement
 from infra.wakeups import after_commit
@@ -91,11 +92,11 @@ def submit(session: Session, jobs: Sequence[NewJob], now: datetime) -> list[JobR
     """Queue jobs. A job id may be used once: the database raises IntegrityError for a second."""
     if not jobs:
         return []
-    queued = [_job(job, now) for job in jobs]
-    insert_rows(session, Job, [values_of(job) for job in queued])
+    queued = [_row(job, now) for job in jobs]
+    insert_rows(session, Job, queued)
     wake(session, PLACE)
     after_commit(session, *{f"organization:{job.organization_id}" for job in jobs})
-    return [_record(job, ()) for job in queued]
+    return [_record(SimpleNamespace(**row), ()) for row in queued]
 
 
 _JOBS = Statement(
@@ -183,42 +184,42 @@ def request_stop(session: Session, organization_id: str, job_id: str, now: datet
     return _records(session, [job])[0]
 
 
-def _job(job: NewJob, now: datetime) -> Job:
+def _row(job: NewJob, now: datetime) -> dict[str, Any]:
     """The row of a new job, every column of it given: it is shown before the database has seen it."""
     spec, resources = job.spec, job.spec.resources
     gpu = resources.gpu
-    return Job(
-        id=job.job_id,
-        organization_id=job.organization_id,
-        name=spec.name or "",
-        spec=spec_document(spec),
-        workdir_sha256=job.workdir_sha256,
-        trace=job.trace,
-        unit=Unit.GPU if gpu else Unit.CPU,
-        quantity_milli=spec.quantity_milli,
-        price_limit_microusd_per_unit_hour=job.price_limit_microusd_per_unit_hour,
-        simulated=resources.simulated,
-        cpu_milli=resources.cpu,
-        memory_bytes=resources.memory,
-        disk_bytes=resources.disk,
-        gpu_count=gpu.count if gpu else 0,
-        gpu_model=gpu.model if gpu else None,
-        gpu_memory_min_bytes=gpu.memory_min_bytes if gpu else None,
-        gpu_memory_max_bytes=gpu.memory_max_bytes if gpu else None,
-        gpu_mig=gpu.mig if gpu else None,
-        max_duration_seconds=spec.max_duration,
-        state=JobState.QUEUED,
-        reason=Reason.QUEUED_FOR_PLACEMENT,
-        funded_seconds=job.funded_seconds,
-        created_at=now,
-        detail="",
-        exit_code=None,
-        attempts_placed=0,
-        used_ms=0,
-        version=1,
-        started_at=None,
-        ended_at=None,
-    )
+    return {
+        "id": job.job_id,
+        "organization_id": job.organization_id,
+        "name": spec.name or "",
+        "spec": spec_document(spec),
+        "workdir_sha256": job.workdir_sha256,
+        "trace": job.trace,
+        "unit": Unit.GPU if gpu else Unit.CPU,
+        "quantity_milli": spec.quantity_milli,
+        "price_limit_microusd_per_unit_hour": job.price_limit_microusd_per_unit_hour,
+        "simulated": resources.simulated,
+        "cpu_milli": resources.cpu,
+        "memory_bytes": resources.memory,
+        "disk_bytes": resources.disk,
+        "gpu_count": gpu.count if gpu else 0,
+        "gpu_model": gpu.model if gpu else None,
+        "gpu_memory_min_bytes": gpu.memory_min_bytes if gpu else None,
+        "gpu_memory_max_bytes": gpu.memory_max_bytes if gpu else None,
+        "gpu_mig": gpu.mig if gpu else None,
+        "max_duration_seconds": spec.max_duration,
+        "state": JobState.QUEUED,
+        "reason": Reason.QUEUED_FOR_PLACEMENT,
+        "funded_seconds": job.funded_seconds,
+        "created_at": now,
+        "detail": "",
+        "exit_code": None,
+        "attempts_placed": 0,
+        "used_ms": 0,
+        "version": 1,
+        "started_at": None,
+        "ended_at": None,
+    }
 
 
 def _records(session: Session, jobs: Sequence[Any]) -> list[JobRecord]:
@@ -227,7 +228,7 @@ def _records(session: Session, jobs: Sequence[Any]) -> list[JobRecord]:
 
 
 def _record(job: Any, attempts: Iterable[AttemptRecord]) -> JobRecord:
-    """Of a Job, or of a row of its columns."""
+    """Of a Job, or of whatever has its columns."""
     return JobRecord(
         job_id=job.id,
         organization_id=job.organization_id,

@@ -7,14 +7,17 @@ leases leave.
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from infra.statements import Statement, among
+from infra.loading import Loading
+from infra.statements import Statement
 from infra.wakeups import after_commit
 from infra.writing import Write, write
 from scheduler.tables import Lease, LeaseGpu, Node
 
+_NODES = Loading(
+    {"node": Node}, "FROM nodes AS node WHERE node.id = ANY(cast(:nodes AS text[])) ORDER BY node.id FOR NO KEY UPDATE"
+)
 _HELD = Statement(
     """
     SELECT node_id, sum(cpu_milli) AS cpu, sum(memory_bytes) AS memory, sum(disk_bytes) AS disk FROM leases
@@ -31,14 +34,7 @@ _FREE = """freed{n} AS (
 
 def lock_nodes(session: Session, node_ids: Collection[str]) -> dict[str, Node]:
     """The rows of these nodes as they are now, locked in the order of their ids."""
-    rows = session.scalars(
-        select(Node)
-        .where(among(Node.id, node_ids))
-        .order_by(Node.id)
-        .with_for_update(key_share=True)
-        .execution_options(populate_existing=True)
-    )
-    return {node.id: node for node in rows}
+    return {node.id: node for (node,) in _NODES.rows(session, {"nodes": list(node_ids)})}
 
 
 def extend(session: Session, lease: Lease, until: datetime) -> bool:

@@ -9,11 +9,27 @@ from typing import NamedTuple
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from infra.statements import among
+from infra.loading import Loading
 from scheduler.tables import Attempt, Job, Lease
 
 BATCH_MAX = 200
 """How many attempts a sweep takes into one transaction."""
+
+_JOBS = Loading(
+    {"job": Job}, "FROM jobs AS job WHERE job.id = ANY(cast(:jobs AS text[])) ORDER BY job.id FOR NO KEY UPDATE"
+)
+# All three are locked, so that all three are read as they are after any wait.
+_WORKS = Loading(
+    {"job": Job, "attempt": Attempt, "lease": Lease},
+    """
+    FROM attempts AS attempt
+    JOIN jobs AS job ON job.id = attempt.job_id
+    JOIN leases AS lease ON lease.attempt_id = attempt.id
+    WHERE attempt.id = ANY(cast(:attempts AS text[]))
+    ORDER BY job.id, attempt.id
+    FOR NO KEY UPDATE
+    """,
+)
 
 
 class Work(NamedTuple):
@@ -26,30 +42,14 @@ class Work(NamedTuple):
 
 def lock_jobs(session: Session, job_ids: Collection[str]) -> dict[str, Job]:
     """The rows of these jobs as they are now, locked in the order of their ids."""
-    rows = session.scalars(
-        select(Job)
-        .where(among(Job.id, job_ids))
-        .order_by(Job.id)
-        .with_for_update(key_share=True)
-        .execution_options(populate_existing=True)
-    )
-    return {job.id: job for job in rows}
+    return {job.id: job for (job,) in _JOBS.rows(session, {"jobs": list(job_ids)})}
 
 
 def lock_attempts(session: Session, attempt_ids: Collection[str]) -> dict[str, Work]:
     """These attempts, as they are once the rows of their jobs are locked; unknown ids are left out."""
     if not attempt_ids:
         return {}
-    # All three are locked, so that all three are read as they are after any wait.
-    rows = session.execute(
-        select(Job, Attempt, Lease)
-        .join(Attempt, Attempt.job_id == Job.id)
-        .join(Lease, Lease.attempt_id == Attempt.id)
-        .where(among(Attempt.id, attempt_ids))
-        .order_by(Job.id, Attempt.id)
-        .with_for_update(key_share=True)
-        .execution_options(populate_existing=True)
-    )
+    rows = _WORKS.rows(session, {"attempts": list(attempt_ids)})
     return {attempt.id: Work(job, attempt, lease) for job, attempt, lease in rows}
 
 

@@ -29,9 +29,9 @@ def sent(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[s
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         found.append(statement)
 
-    def note_and_run(self: Statement, connection: Connection, values: Mapping[str, Any]) -> list[Any]:
+    def note_and_run(self: Statement, connection: Connection, values: Mapping[str, Any], *more: Any) -> list[Any]:
         found.append(self.sql)
-        return run(self, connection, values)
+        return run(self, connection, values, *more)
 
     monkeypatch.setattr(Statement, "run", note_and_run)
     event.listen(database.engine, "before_cursor_execute", note)
