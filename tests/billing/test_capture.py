@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from billing.charging import bills
 from billing.charging.bills import JobCost
 from billing.ledger import accounts, posting
+from billing.metering import usage
 from billing.settling import earnings
 from billing.tables.bills import UsageLineRow
 from infra.database import Database
@@ -90,6 +91,21 @@ def test_a_lost_node_is_billed_up_to_its_last_durable_reading(books: Books) -> N
     assert books.capture() == 0
     assert books.money() == (950_000, 0)
     books.check()
+
+
+@pytest.mark.parametrize("ends_first", [False, True], ids=["the lease lives", "the lease has ended"])
+def test_a_last_reading_asks_for_a_capture_where_one_waits_for_it(
+    books: Books, monkeypatch: pytest.MonkeyPatch, ends_first: bool
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(usage, "wake", lambda _, task: asked.append(task))
+    books.deposit(1_000_000)
+    _, placed, stream = books.run()
+    books.report(stream.read(1_000))
+    if ends_first:
+        books.end(placed)
+    books.report(stream.read(2_000, final=True))
+    assert asked == (["billing.capture"] if ends_first else [])
 
 
 def test_readings_after_the_settlement_change_no_bill(books: Books) -> None:
