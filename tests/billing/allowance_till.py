@@ -26,10 +26,10 @@ CONFIG = Settings()
 class Till:
     """What the customer has on the chain is `held`."""
 
-    def __init__(self, database: Database, clock: ManualClock, net: LocalNet) -> None:
+    def __init__(self, database: Database, clock: ManualClock, net: LocalNet, purse: int = 10 * USDC) -> None:
         self.database, self.clock, self.net = database, clock, net
         self.custody = Custody(net.treasury_key, net.mint)
-        self.owner = net.wallet(10 * USDC)
+        self.owner = net.wallet(purse)
         self.account = associated_token_address(str(self.owner.pubkey()), net.mint)
 
     def ask(self, keep: int = USDC, daily: int | None = None, owner: str = ORGANIZATION) -> Allowance:

@@ -72,14 +72,16 @@ def test_a_settler_that_is_killed_pays_each_payout_once(
 def test_a_settler_that_is_killed_pulls_once_and_credits_once(
     database: Database, clock: ManualClock, net: LocalNet, ends: Callable[[str], int], point: str
 ) -> None:
-    till, step = Till(database, clock, net), 10 * USDC // max(KILLS, 100)
-    till.open(keep=0, amount=10 * USDC)
+    step = 100_000
+    purse = KILLS * step
+    till = Till(database, clock, net, purse)
+    till.open(keep=0, amount=purse)
     for number in range(1, KILLS + 1):
         till.ask(keep=number * step)
         till.look()
         assert ends(f"{point}=kill") == -9
         until(partial(nobody_sends, database), "the database has seen that the settler is dead")
         till.pull()
-        assert till.available() == 10 * USDC - till.held == number * step
+        assert till.available() == purse - till.held == number * step
     till.check()
     write_figures(f"{point}, pulls", {"kills": KILLS, "pulls": KILLS, "wrongly_pulled": 0})
