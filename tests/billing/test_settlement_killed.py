@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from allowance_till import USDC, Till
+from allowance_till import Till
 from awaiting import until
 from local_net import LocalNet
 from soak_size import KILLS_A_POINT, size, write_figures
