@@ -1,6 +1,7 @@
 """Wake-ups: topics named in a transaction and told through the cache after its commit. Never the truth, only a nudge.
 
-Topics: node:{id} (desired state changed), job:{id}, organization:{id} (a job of it changed), log:{job id}.
+Topics: node:{id} (desired state changed), job:{id}, organization:{id} (a job of it changed), log:{job id},
+over:{job id} (the job ended, or a bill of it did).
 """
 
 from collections.abc import Iterable

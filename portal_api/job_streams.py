@@ -98,16 +98,18 @@ async def follow_log(
 
 
 async def follow_job(
-    portal: Portal, organization_id: str, job_id: str, *, allowed: StillAllowed
+    portal: Portal, organization_id: str, job_id: str, *, allowed: StillAllowed, only_end: bool = False
 ) -> AsyncGenerator[bytes, None]:
-    """A `job` event at once and at every change, until the job is over and billed. Raises NotFound before its first
-    frame."""
+    """A `job` event at once and at every change, until the job is over and billed; only_end: none before it is over.
+
+    Raises NotFound before its first frame.
+    """
     spoke_at, shown = time.monotonic(), None
-    with portal.topics.watch(f"job:{job_id}") as watch:
+    with portal.topics.watch(f"over:{job_id}" if only_end else f"job:{job_id}") as watch:
         job = await customer_jobs.get(portal, organization_id, job_id)
         yield opening()
         while not watch.ending and await _good(allowed):
-            if job != shown:
+            if job != shown and (job.state.final or not only_end):
                 yield frame("job", job.model_dump_json(), str(job.version))
                 spoke_at, shown = time.monotonic(), job
             if job.billed:

@@ -116,6 +116,7 @@ def _capture(session: Session, leases: Sequence[MeteredLeaseRow], now: datetime,
                 lease.charged_microusd += outcome.line.amount_microusd
         if lease.ended_at is not None and lease.settled_at is None and len(settled) == len(of_lease):
             lease.settled_at = now
+            after_commit(session, f"over:{lease.job_id}")
         if settled:
             after_commit(session, f"job:{lease.job_id}", f"organization:{lease.organization_id}")
     with session.no_autoflush:

@@ -182,7 +182,7 @@ def end_jobs(session: Session, attempts_placed: Mapping[str, int], now: datetime
         locked = holds.locked_first(session, unbound, returned)
     for job_id, terms in ending.items():
         terms.ended_at = now
-        after_commit(session, f"job:{job_id}", f"organization:{terms.organization_id}")
+        after_commit(session, f"job:{job_id}", f"over:{job_id}", f"organization:{terms.organization_id}")
     write_changes(session)
     posting.post(session, returned, locked=locked)
     return [job_id for job_id in attempts_placed if job_id not in known]

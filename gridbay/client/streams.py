@@ -70,13 +70,17 @@ def follow_log(
             yield fresh
 
 
-def follow_job(transport: Transport, job_id: str, *, until: float | None = None) -> Iterator[JobView]:
+def follow_job(
+    transport: Transport, job_id: str, *, until: float | None = None, only_end: bool = False
+) -> Iterator[JobView]:
     """The job at each change, the same one never twice in a row; ends after it is final and billed.
 
-    until: the moment (time.monotonic) at which to raise TimeIsUp, some seconds late at most.
+    only_end: not before it is final. until: the moment (time.monotonic) at which to raise TimeIsUp, some seconds late at
+    most.
     """
     last: JobView | None = None
-    for event in _events(transport, f"/v1/jobs/{segment(job_id)}/events", {}, _Reached(None), until=until):
+    path, params = f"/v1/jobs/{segment(job_id)}/events", {"only_end": True} if only_end else {}
+    for event in _events(transport, path, params, _Reached(None), until=until):
         if not event.data:
             continue
         job = _read(JobView, event.data)
@@ -91,7 +95,7 @@ def wait_until(transport: Transport, job_id: str, *, timeout_seconds: float | No
     """The job once it is over, and billed if that is asked for."""
     until = None if timeout_seconds is None else time.monotonic() + timeout_seconds
     try:
-        for job in follow_job(transport, job_id, until=until):
+        for job in follow_job(transport, job_id, until=until, only_end=True):
             if job.state.final and (job.billed or not billed):
                 return job
     except TimeIsUp:

@@ -33,10 +33,18 @@ async def follow_logs(
 
 
 @router.get("/{job_id}/events", response_class=EventStream, responses=EVENT_STREAM)
-async def follow_states(portal: PortalDep, request: Request, member: JobReader, job_id: str) -> EventStream:
+async def follow_states(
+    portal: PortalDep,
+    request: Request,
+    member: JobReader,
+    *,
+    job_id: str,
+    only_end: Annotated[bool, Query(description="say nothing before the job is over")] = False,
+) -> EventStream:
     """The job as an event `job` (JobView), now and at every change, until it is over and billed."""
     portal.streams.admit(member.organization_id)
-    frames = follow_job(portal, member.organization_id, job_id, allowed=_still_allowed(portal, request))
+    allowed = _still_allowed(portal, request)
+    frames = follow_job(portal, member.organization_id, job_id, allowed=allowed, only_end=only_end)
     return EventStream(await Begun.of(portal.streams.counted(member.organization_id, frames)))
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from infra.bulk import write_changes
 from infra.outbox import publish, wake
 from infra.telemetry import ATTEMPTS_ENDED, JOBS_ENDED, count
+from infra.wakeups import after_commit
 from market.clock import milliseconds_between
 from market.messages import AttemptEnded, JobEnded, JobRequeued, Message
 from market.states import AttemptState, JobState, Reason, advance
@@ -87,6 +88,7 @@ class Endings:
         job.ended_at = self._now
         count(self._session, JOBS_ENDED.labels(state.value, reason.value))
         changed(self._session, job)
+        after_commit(self._session, f"over:{job.id}")
         self._messages.append(
             JobEnded(
                 trace=job.trace,
