@@ -75,8 +75,8 @@ def follow_job(
 ) -> Iterator[JobView]:
     """The job at each change, the same one never twice in a row; ends after it is final and billed.
 
-    only_end: not before it is final. until: the moment (time.monotonic) at which to raise TimeIsUp, some seconds late at
-    most.
+    only_end: not before it is final. until: the moment (time.monotonic) at which to raise TimeIsUp, some seconds late
+    at most.
     """
     last: JobView | None = None
     path, params = f"/v1/jobs/{segment(job_id)}/events", {"only_end": True} if only_end else {}
