@@ -68,9 +68,6 @@ class Registry:
     def apply(self, desired: Iterable[DesiredAttempt], leases_from_ns: int) -> None:
         """Make this node what the portal wants; saying the same twice changes nothing."""
         wanted = {item.attempt_id: item for item in desired}
-        for attempt in [*self._attempts.values()]:
-            if attempt.attempt_id not in wanted:
-                self._end(attempt)
         for item in wanted.values():
             deadline_ns = leases_from_ns + item.held_for_ms * 1_000_000
             try:
@@ -79,6 +76,10 @@ class Registry:
                 _log.error(
                     "an attempt could not be taken up; trying again", attempt_id=item.attempt_id, error=str(error)
                 )
+        # What begins goes first: somebody waits for it.
+        for attempt in [*self._attempts.values()]:
+            if attempt.attempt_id not in wanted:
+                self._end(attempt)
 
     async def close(self, *, end_attempts: bool) -> None:
         """Leave: the minders run on for the next agent, or everything ends with this one."""
