@@ -22,7 +22,7 @@ from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from provider_agent.pool.holdings import Holdings
-from provider_agent.pool.runner import ACTOR_PREFIX, Runner
+from provider_agent.pool.runner import ACTOR_PREFIX, LAUNCHES_AT_ONCE_MAX, Runner
 from provider_agent.pool.wire import (
     LINE_BYTES_MAX,
     Ask,
@@ -35,7 +35,6 @@ from provider_agent.pool.wire import (
 )
 
 NAMESPACE = "gridbay"
-CALLS_AT_ONCE_MAX = 8
 QUICK_CALLS_AT_ONCE_MAX = 4
 """Threads for what waits for nothing: a release must not queue behind the reservations that wait for it."""
 LAUNCH_SECONDS_MAX = 30.0
@@ -52,8 +51,8 @@ class Refused(Exception):
 
 
 def reserve(request: Reserve) -> dict[str, Any]:
-    """Hold the resources under the attempt's name (again or anew), then start the minder where they are."""
-    name = request.reservation.attempt_id
+    """Hold the resources under their name (again or anew), then start the minder where they are."""
+    name = request.reservation.name
     until = time.monotonic() + request.seconds_max
     # A name that nothing is held under is new: Ray need not be asked for it.
     fresh = request.attempt_dir is not None and not _holdings.holds(name)
@@ -80,9 +79,9 @@ def reserve(request: Reserve) -> dict[str, Any]:
 
 
 def release(request: Release) -> dict[str, Any]:
-    group = _find_group(request.attempt_id)
+    group = _find_group(request.name)
     if group is not None:
-        _remove(request.attempt_id, group)
+        _remove(request.name, group)
     return {"released": group is not None}
 
 
@@ -134,7 +133,7 @@ def runner_of(node_id: str) -> Any:
             num_cpus=0,
             max_restarts=-1,
             max_task_retries=3,  # a launch that was cut off is found started and adopted
-            max_concurrency=CALLS_AT_ONCE_MAX,
+            max_concurrency=LAUNCHES_AT_ONCE_MAX,
             scheduling_strategy=strategy,
         )
         .remote()
@@ -198,7 +197,7 @@ def _answer(request: Request | Reply) -> Reply:
 
 async def _serve(socket_path: Path) -> None:
     loop = asyncio.get_running_loop()
-    reserving, quick = ThreadPoolExecutor(CALLS_AT_ONCE_MAX), ThreadPoolExecutor(QUICK_CALLS_AT_ONCE_MAX)
+    reserving, quick = ThreadPoolExecutor(LAUNCHES_AT_ONCE_MAX), ThreadPoolExecutor(QUICK_CALLS_AT_ONCE_MAX)
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

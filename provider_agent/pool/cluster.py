@@ -1,10 +1,11 @@
 """Owns the pool as its agent sees it: started, kept alive, asked to reserve and launch. asyncio; it never imports ray.
 
 What is running does not depend on it: minders live on while the pool is down, and their reservations are made again
-under their own names when it is back.
+under their own names when it is back. What an attempt gives back is kept for a moment for the next one (`spares.py`).
 """
 
 import asyncio
+import json
 import logging
 import os
 import signal
@@ -17,6 +18,7 @@ from pathlib import Path
 from provider_agent.pool import head as heads
 from provider_agent.pool.head import Head, PoolConfig, PoolUnavailable
 from provider_agent.pool.processes import PoolProcess, Watch
+from provider_agent.pool.spares import KEPT_SECONDS, Spares
 from provider_agent.pool.wire import (
     LINE_BYTES_MAX,
     Ask,
@@ -62,16 +64,26 @@ class Care:
     lost: dict[str, str]
 
 
+@dataclass(slots=True)
+class _Holding:
+    """What one attempt holds. sure: the head that runs now has it in its books."""
+
+    reservation: Reservation
+    sure: bool
+
+
 class Pool:
     """One provider's pool on this node. Safe to use from many tasks of one event loop."""
 
-    def __init__(self, config: PoolConfig) -> None:
+    def __init__(self, config: PoolConfig, *, kept_seconds: float = KEPT_SECONDS) -> None:
         self._config = config
         self._head: Head | None = None
         self._child: asyncio.subprocess.Process | None = None
         self._child_watch = Watch([])
         self._mending = asyncio.Lock()
-        self._held: dict[str, Reservation] = {}
+        self._held: dict[str, _Holding] = {}
+        self._spares = Spares(config.resources, kept_seconds)
+        self._sweeping: asyncio.Task[None] | None = None
         self._unreleased: set[str] = set()
         self._sick_looks = 0
         self._books_empty = False  # since a new head started, until what is held is reserved in it again
@@ -96,6 +108,8 @@ class Pool:
 
     async def stop(self) -> None:
         """End every process of the pool. Minders live on."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
         async with self._mending:
             await self._end_child()
             await self._end_head()
@@ -117,8 +131,8 @@ class Pool:
             self._sick_looks += 1
             raise
         self._sick_looks = 0
-        for attempt_id in sorted(self._unreleased):
-            await self.release(attempt_id)
+        for name in sorted(self._unreleased):
+            await self._give_back(name)
         return Care(Mended.NOTHING, {})
 
     async def reserve_and_launch(
@@ -130,19 +144,21 @@ class Pool:
         memory_bytes: int,
         gpu_uuids: tuple[str, ...] = (),
     ) -> bool:
-        """Reserve under the attempt's name and start its minder; False when it was started before (adopt it).
+        """Reserve for the attempt and start its minder; False when it was started before (adopt it).
 
         The order must be written. Raises NoCapacity, LaunchRefused, or PoolUnavailable (call it again: a repeat finds
         what the first call left, and never starts an attempt twice).
         """
-        wanted = Reservation(
-            attempt_id=attempt_id, cpus=cpus, memory_bytes=memory_bytes, gpu_uuids=tuple(sorted(gpu_uuids))
-        )
-        reply = await self._ask(
-            Reserve(reservation=wanted, attempt_dir=str(attempt_dir), seconds_max=RESERVE_SECONDS_MAX),
-            LAUNCH_SECONDS_MAX,
-        )
-        self._held[attempt_id] = wanted
+        wanted = Reservation(name=attempt_id, cpus=cpus, memory_bytes=memory_bytes, gpu_uuids=tuple(sorted(gpu_uuids)))
+        holding = await self._holding(wanted)
+        try:
+            if holding.sure and (launched := await self._launch(attempt_dir)) is not None:
+                return launched
+            reply = await self._reserve(holding, RESERVE_SECONDS_MAX, attempt_dir)
+        except (NoCapacity, LaunchRefused):
+            self._held.pop(attempt_id, None)
+            await self._give_back(holding.reservation.name)
+            raise
         return bool(reply.result["launched"])
 
     async def reserve(
@@ -158,21 +174,20 @@ class Pool:
 
         Raises NoCapacity where that much is not free within that time.
         """
-        wanted = Reservation(
-            attempt_id=attempt_id, cpus=cpus, memory_bytes=memory_bytes, gpu_uuids=tuple(sorted(gpu_uuids))
-        )
-        self._held[attempt_id] = wanted
-        await self._reserve(wanted, seconds_max)
+        wanted = Reservation(name=attempt_id, cpus=cpus, memory_bytes=memory_bytes, gpu_uuids=tuple(sorted(gpu_uuids)))
+        holding = await self._holding(wanted)
+        if not holding.sure:
+            await self._reserve(holding, seconds_max)
 
     async def release(self, attempt_id: str) -> bool:
         """Give back what the attempt held. False when that has to wait for the pool: `ensure_alive` does it then."""
-        self._held.pop(attempt_id, None)
-        self._unreleased.add(attempt_id)
-        try:
-            await self._ask(Release(attempt_id=attempt_id), ASK_SECONDS_MAX)
-        except PoolUnavailable:
-            return False
-        self._unreleased.discard(attempt_id)
+        holding = self._held.pop(attempt_id, None)
+        if holding is None:
+            return True
+        if not holding.sure or not self._spares.keep(holding.reservation):
+            return await self._give_back(holding.reservation.name)
+        if self._sweeping is None or self._sweeping.done():
+            self._sweeping = asyncio.create_task(self._sweep())
         return True
 
     async def books(self) -> Books:
@@ -180,15 +195,62 @@ class Pool:
         reply = await self._ask(Ask(op="books"), ASK_SECONDS_MAX)
         return Books.model_validate(reply.result)
 
-    async def _reserve(self, wanted: Reservation, seconds_max: float = RESERVE_SECONDS_MAX) -> None:
-        request = Reserve(reservation=wanted, attempt_dir=None, seconds_max=seconds_max)
-        await self._ask(request, LAUNCH_SECONDS_MAX)
+    async def _holding(self, wanted: Reservation) -> _Holding:
+        """What the attempt has, or what another of equal needs gave back, or what is to be reserved for it."""
+        if (holding := self._held.get(wanted.name)) is not None:
+            return holding
+        spare = self._spares.take(wanted)
+        if spare is not None:
+            holding = self._held[wanted.name] = _Holding(spare, sure=True)
+            return holding
+        going = self._spares.make_room(wanted, (holding.reservation for holding in self._held.values()))
+        holding = self._held[wanted.name] = _Holding(wanted, sure=False)
+        for reservation in going:
+            await self._give_back(reservation.name)
+        return holding
+
+    async def _launch(self, attempt_dir: Path) -> bool | None:
+        """Whether the runner started it just now; None when it does not answer: it is called through Ray then."""
+        if self._head is None:
+            return None
+        try:
+            async with asyncio.timeout(LAUNCH_SECONDS_MAX):
+                answer = json.loads(await _exchange(self._head.runner_socket, f"{attempt_dir}\n".encode()))
+        except (TimeoutError, OSError, ValueError):
+            return None
+        if "refused" in answer:
+            raise LaunchRefused(answer["refused"])
+        return bool(answer["launched"])
+
+    async def _reserve(self, holding: _Holding, seconds_max: float, attempt_dir: Path | None = None) -> Reply:
+        head = self._head
+        folder = None if attempt_dir is None else str(attempt_dir)
+        request = Reserve(reservation=holding.reservation, attempt_dir=folder, seconds_max=seconds_max)
+        reply = await self._ask(request, LAUNCH_SECONDS_MAX)
+        holding.sure = head is self._head
+        return reply
+
+    async def _give_back(self, name: str) -> bool:
+        self._unreleased.add(name)
+        try:
+            await self._ask(Release(name=name), ASK_SECONDS_MAX)
+        except PoolUnavailable:
+            return False
+        self._unreleased.discard(name)
+        return True
+
+    async def _sweep(self) -> None:
+        """Until no spare is left."""
+        while (seconds := self._spares.next_seconds) is not None:
+            await asyncio.sleep(seconds)
+            for reservation in self._spares.take_expired():
+                await self._give_back(reservation.name)
 
     async def _reserve_again(self) -> dict[str, str]:
         lost: dict[str, str] = {}
-        for attempt_id, wanted in sorted(self._held.items()):
+        for attempt_id, holding in sorted(self._held.items()):
             try:
-                await self._reserve(wanted)
+                await self._reserve(holding, RESERVE_SECONDS_MAX)
             except (NoCapacity, PoolUnavailable) as error:
                 lost[attempt_id] = str(error)
         self._books_empty = False
@@ -200,6 +262,9 @@ class Pool:
         self._head = await heads.start_head(self._config)
         self._books_empty = True
         self._unreleased.clear()
+        self._spares.clear()
+        for holding in self._held.values():
+            holding.sure = False
         self._sick_looks = 0
 
     async def _end_head(self) -> None:

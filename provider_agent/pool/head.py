@@ -19,7 +19,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from provider_agent.durable import write_atomically
-from provider_agent.pool import enter, processes
+from provider_agent.pool import enter, processes, runner
 from provider_agent.pool.wire import GPU_RESOURCE_PREFIX
 
 START_SECONDS_MAX = 90.0
@@ -46,6 +46,14 @@ class PoolConfig:
     object_store_bytes: int = 78_643_200  # Ray's least; nothing of ours goes through it
     isolate: bool = True
 
+    @property
+    def resources(self) -> dict[str, float]:
+        """All there is in Ray's books, by Ray's names; it counts whole CPUs."""
+        total = {"CPU": float(max(1, round(self.cpus))), "memory": float(self.memory_bytes)}
+        return (
+            total | {"GPU": float(len(self.gpu_uuids))} | {GPU_RESOURCE_PREFIX + uuid: 1.0 for uuid in self.gpu_uuids}
+        )
+
 
 class HeadRecord(BaseModel):
     """What a next agent must know to end what this one left running."""
@@ -67,6 +75,10 @@ class Head:
     @property
     def child_socket(self) -> Path:
         return self.scratch / "child.sock"
+
+    @property
+    def runner_socket(self) -> Path:
+        return self.scratch / runner.SOCKET
 
 
 async def start_head(config: PoolConfig) -> Head:
@@ -167,7 +179,7 @@ def _ray_start(config: PoolConfig, scratch: Path, port: int) -> Sequence[str]:
     arguments = {
         "--node-ip-address": "127.0.0.1",
         "--port": port,
-        "--num-cpus": max(1, round(config.cpus)),
+        "--num-cpus": round(config.resources["CPU"]),
         "--num-gpus": len(config.gpu_uuids),
         "--memory": config.memory_bytes,
         "--object-store-memory": config.object_store_bytes,

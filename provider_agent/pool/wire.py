@@ -14,9 +14,9 @@ class _Message(BaseModel):
 
 
 class Reservation(_Message):
-    """What an attempt holds in Ray's books, under its own name. cpus may be a fraction."""
+    """What an attempt holds in Ray's books. name: of the attempt that it was made for first; cpus may be a fraction."""
 
-    attempt_id: Annotated[str, Field(min_length=1, max_length=200)]
+    name: Annotated[str, Field(min_length=1, max_length=200)]
     cpus: Annotated[float, Field(ge=0)]
     memory_bytes: Annotated[int, Field(ge=0)]
     gpu_uuids: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class Reserve(_Message):
 
 class Release(_Message):
     op: Literal["release"] = "release"
-    attempt_id: str
+    name: str
 
 
 class Ask(_Message):

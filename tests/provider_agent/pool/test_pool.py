@@ -19,6 +19,7 @@ from provider_agent.minder.orders import Cause, Command, Order
 from provider_agent.pool import cluster, processes
 from provider_agent.pool.cluster import LaunchRefused, Mended, NoCapacity, Pool
 from provider_agent.pool.head import PoolConfig, PoolUnavailable
+from provider_agent.pool.spares import Spares
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
 GIBIBYTE = 1 << 30
@@ -31,8 +32,12 @@ class Node:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.loop = asyncio.Runner()
-        self.pool = Pool(PoolConfig(folder / "pool", 4, 8 * GIBIBYTE, ("GPU-a", "GPU-b")))
+        self.pool = self.new_pool()
         self.attempts: list[Path] = []
+
+    def new_pool(self) -> Pool:
+        """One that keeps no spare, so that its books are those of the attempts."""
+        return Pool(PoolConfig(self.folder / "pool", 4, 8 * GIBIBYTE, ("GPU-a", "GPU-b")), kept_seconds=0)
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self.loop.run(work)
@@ -264,7 +269,7 @@ def test_a_child_that_does_not_start_under_a_new_head_leaves_no_book_empty(
 def test_a_new_agent_ends_the_old_pool_and_adopts_what_runs(node: Node, running: Path) -> None:
     """As after kill -9 of an agent: all the new one has is the folders."""
     left = {process.pid for process in node.processes()}
-    node.pool = Pool(PoolConfig(node.folder / "pool", 4, 8 * GIBIBYTE, ("GPU-a", "GPU-b")))
+    node.pool = node.new_pool()
     node.run(node.pool.start())
     assert not left & {process.pid for process in node.processes()}
     assert node.reserved() == {}
@@ -282,6 +287,33 @@ def test_what_is_reserved_ahead_is_what_the_launch_uses(node: Node) -> None:
     assert ended(folder).exit_code == 2
     node.run(node.pool.release(folder.name))
     assert node.reserved() == {}
+
+
+def test_a_runner_that_died_is_started_again_by_the_launch_that_misses_it(node: Node, running: Path) -> None:
+    folder = node.order("exit 2")
+    node.run(node.pool.reserve(folder.name, cpus=0.5, memory_bytes=GIBIBYTE, gpu_uuids=("GPU-a",)))
+    assert node.kill("ray::Runner") == 1
+    assert node.launch(folder, "GPU-a")
+    assert ended(folder).exit_code == 2
+    node.run(node.pool.release(folder.name))
+
+
+def test_equal_needs_take_over_a_reservation_and_others_have_its_room(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = PoolConfig(node.folder / "pool", 4, 8 * GIBIBYTE, ("GPU-a", "GPU-b"))
+    monkeypatch.setattr(node.pool, "_spares", Spares(config.resources, kept_seconds=60))
+    first, second, third = (node.order("exit 2") for _ in range(3))
+    assert node.launch(first, "GPU-a")
+    node.run(node.pool.release(first.name))
+    assert node.launch(second, "GPU-a")
+    assert ended(second).exit_code == 2
+    assert list(node.reserved()) == [first.name], "Ray's books hold what runs, once"
+    node.run(node.pool.release(second.name))
+    assert node.launch(third, "GPU-a", cpus=1.0)
+    assert list(node.reserved()) == [third.name]
+    monkeypatch.undo()
+    node.run(node.pool.release(third.name))
 
 
 def _listening_in_namespace_of(pid: int) -> set[int]:
