@@ -16,6 +16,8 @@ from provider_agent.spool import Spool
 from provider_agent.telemetry import REPORTS
 
 PACE_SECONDS = 1.0
+GATHER_SECONDS = 0.03
+"""So long after an answer the next report waits for others to join it: one after a pause waits for nothing."""
 STATUSES_MAX = 64
 REPEAT_FIRST_SECONDS = 2.0
 REPEAT_MOST_SECONDS = 30.0
@@ -57,9 +59,13 @@ class Reports:
         """Report for ever. Raises Unauthenticated when the node's credential is no good."""
         backoff = Backoff(most_seconds=5.0)
         statuses_only = False
+        answered_at = 0.0
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), PACE_SECONDS)
+                async with asyncio.timeout(PACE_SECONDS):
+                    await self._wake.wait()
+            if (wait := answered_at + GATHER_SECONDS - time.monotonic()) > 0:
+                await asyncio.sleep(wait)
             self._wake.clear()
             report = self._next_report(statuses_only=statuses_only)
             if report is None:
@@ -81,6 +87,7 @@ class Reports:
                 await asyncio.sleep(backoff.next_seconds())
                 continue
             failpoint("agent.report.sent")
+            answered_at = time.monotonic()
             REPORTS.labels("taken").inc()
             backoff.reset()
             statuses_only = False
