@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import structlog
@@ -13,13 +14,16 @@ from provider_agent.attempts.record import WORK, Record, Stage
 from provider_agent.minder import control, orders
 from provider_agent.minder.layout import boottime_ns
 
+EXTENSION_NS_MIN = 100_000_000
+"""Each answer says a little better when a lease ends; for less than this no running minder is told of it."""
+
 _log = structlog.get_logger(__name__)
 
 
 class Attempt:
     """wanted_stop: set once it is to end, the first reason counts; deadline_ns: of its lease, on CLOCK_BOOTTIME.
 
-    order: as it came with the poll, in memory alone.
+    order: as it came with the poll, minder_order: what was made of it, without secrets; both in memory alone.
     """
 
     def __init__(self, folder: Path, record: Record, means: Means, order: AttemptOrder | None = None) -> None:
@@ -27,10 +31,12 @@ class Attempt:
         self.record = record
         self.means = means
         self.order = order
+        self.minder_order: orders.Order | None = None
         self.wanted_stop = asyncio.Event()
         self.log = _log_of(record)
         self.deadline_ns = max(record.deadline_boottime_ns, orders.read_deadline(folder) or 0)
         self._asked_at_ns: int | None = None
+        self._saving = Lock()
         if record.stop_reason is not None:
             self.wanted_stop.set()
 
@@ -52,12 +58,21 @@ class Attempt:
         """When this agent asked the minder to stop (CLOCK_BOOTTIME)."""
         return self._asked_at_ns
 
-    def update(self, *, durable: bool = False, **changes: Any) -> None:
-        """Change the record; it survives a kill when this returns, and if durable a power cut."""
+    def note(self, **changes: Any) -> None:
+        """Change the record here alone; the next save takes it along."""
         self.record = self.record.model_copy(update=changes)
-        self.record.save(self.folder, durable=durable)
         if "trace" in changes:
             self.log = _log_of(self.record)
+
+    def update(self, **changes: Any) -> None:
+        """Change the record; it survives a kill when this returns."""
+        self.note(**changes)
+        self.save()
+
+    def save(self, *, durable: bool = False) -> None:
+        """The record as it is now survives a kill when this returns, if durable a power cut. Threads may call it."""
+        with self._saving:
+            self.record.save(self.folder, durable=durable)
 
     def wish(self, desired: DesiredAttempt, deadline_ns: int) -> None:
         """Apply what the portal wants of it now. Saying it twice changes nothing."""
@@ -67,7 +82,9 @@ class Attempt:
 
     def extend(self, deadline_ns: int) -> None:
         """Move the deadline on. Each answer gives a bound that is certainly not too late, so the latest one holds."""
-        if deadline_ns <= self.deadline_ns:
+        if deadline_ns <= self.deadline_ns or (
+            self.record.stage is Stage.LAUNCHING and deadline_ns < self.deadline_ns + EXTENSION_NS_MIN
+        ):
             return
         self.deadline_ns = deadline_ns
         if self.record.stage is Stage.LAUNCHING:

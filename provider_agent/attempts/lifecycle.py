@@ -20,6 +20,8 @@ KILL_LOOKS_MAX = 100
 
 async def live(attempt: Attempt) -> None:
     """From the record on disk to the accepted report. Raises nothing that a second call could not mend."""
+    if attempt.record.stage is Stage.LAUNCHING and not start.has_order_or_began(attempt.folder):
+        attempt.note(stage=Stage.ACCEPTED)  # it was cut off before it was ready
     if attempt.record.stage is Stage.ACCEPTED:
         await _unless_stopped(attempt, start.prepare(attempt))
     if attempt.record.stage is Stage.LAUNCHING:
@@ -63,7 +65,7 @@ async def kill(attempt: Attempt) -> None:
 async def release(attempt: Attempt) -> None:
     """Give back what it held of the node besides its folder. Safe to call again."""
     with suppress(orders.UnreadableFile):
-        order = orders.read_order(attempt.folder)
+        order = attempt.minder_order or orders.read_order(attempt.folder)
         if order is not None:
             await asyncio.to_thread(attempt.means.sandbox.clean_up, order)
     try:

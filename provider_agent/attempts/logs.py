@@ -82,7 +82,8 @@ class Shipping:
         while self.shipment.behind or not self._complete.is_set():
             if not self.shipment.behind:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._complete.wait(), LOOK_SECONDS)
+                    async with asyncio.timeout(LOOK_SECONDS):
+                        await self._complete.wait()
                 continue
             before = self.shipment.delivered
             try:

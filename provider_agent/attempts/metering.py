@@ -14,12 +14,13 @@ class Meter:
     def __init__(self, attempt: Attempt) -> None:
         self._attempt = attempt
         self._busy_seen_ms = attempt.means.busy.total_ms(attempt.record.gpu_uuids)
-        self._due_at = 0.0
+        self._due_at = time.monotonic() + PACE_SECONDS
 
     def begin(self) -> None:
         """Have a stream before anything runs: from then on a missing one is known to be lost."""
         if self._attempt.means.spool.of_attempt(self._attempt.attempt_id) is None:
             self._begin(orders.Usage(run_ms=0, cpu_ms=0, memory_peak_bytes=0))
+        self._attempt.note(stream_begun=True)
 
     def take_if_due(self) -> None:
         """A reading, when the last one is a second old (a minute, once nobody has taken readings for an hour)."""
@@ -65,7 +66,7 @@ class Meter:
         base = Usage(counters.run_ms, counters.cpu_ms, 0, counters.memory_peak_bytes) if lost else Usage()
         stream = attempt.means.spool.begin(lease_id=attempt.record.lease_id, attempt_id=attempt.attempt_id, base=base)
         # After the stream: a kill in between finds the stream, and does not take it for a lost one.
-        attempt.update(stream_begun=True)
+        attempt.note(stream_begun=True)
         return stream
 
     def _counters(self) -> orders.Usage:

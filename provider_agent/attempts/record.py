@@ -19,7 +19,7 @@ class Stage(StrEnum):
     """How far it has come. What runs is never written here: the minder's lock says that."""
 
     ACCEPTED = "accepted"  # nothing of it ever ran
-    LAUNCHING = "launching"  # the minder may have been started
+    LAUNCHING = "launching"  # with an order on disk, the minder may have been started
     ENDED = "ended"  # nothing of it runs any more; log, outputs and the end are being delivered
     REPORTED = "reported"  # the portal has everything; kept until it is no longer listed, so that it never runs again
 

@@ -14,6 +14,7 @@ from provider_agent.attempts.folders import remove_tree
 from provider_agent.attempts.lifecycle import end_now, give_up, kill, live
 from provider_agent.attempts.means import Means
 from provider_agent.attempts.record import Record, Stage, read_record
+from provider_agent.attempts.start import has_order_or_began
 from provider_agent.minder import layout, orders
 from provider_agent.pacing import Backoff
 
@@ -59,6 +60,8 @@ class Registry:
                 continue
             if record.boot_id != layout.boot_id():
                 record = _carry_over_boot(folder, record)
+            if record.stage is Stage.LAUNCHING and not has_order_or_began(folder):
+                record = record.model_copy(update={"stage": Stage.ACCEPTED})
             attempt = Attempt(folder, record, self._means)
             self._attempts[attempt.attempt_id] = attempt
             if attempt.record.stage in (Stage.LAUNCHING, Stage.ENDED):
@@ -117,7 +120,7 @@ class Registry:
             now_ns=layout.boottime_ns(),
             deadline_ns=deadline_ns,
         )
-        record.save(folder)
+        # On disk once it is prepared: after a kill before that it is accepted again.
         attempt = Attempt(folder, record, self._means, item.order)
         self._attempts[attempt.attempt_id] = attempt
         attempt.log.info("attempt accepted", gpus=len(item.gpu_uuids), cpu_milli=item.cpu_milli)

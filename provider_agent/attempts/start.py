@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,7 +14,7 @@ from provider_agent.attempts.environment import command_environment
 from provider_agent.attempts.folders import remove_tree
 from provider_agent.attempts.metering import Meter
 from provider_agent.attempts.record import ARCHIVE, Result, Stage
-from provider_agent.attempts.threads import in_thread
+from provider_agent.attempts.threads import both_in_threads, in_thread
 from provider_agent.attempts.workdir import unpack
 from provider_agent.conversation import Refused, Unreachable
 from provider_agent.minder import control, layout, orders
@@ -41,8 +42,9 @@ async def prepare(attempt: Attempt) -> None:
     try:
         async with asyncio.timeout(PREPARE_SECONDS_MAX):
             attempt.means.launcher.expect(attempt.needs)
+            (attempt.folder / layout.ORDER).unlink(missing_ok=True)
             order = await _fetch_order(attempt)
-            attempt.update(
+            attempt.note(
                 outputs=tuple(order.outputs),
                 run_for_seconds=order.run_for_seconds,
                 stop_grace_seconds=order.stop_grace_seconds,
@@ -116,7 +118,12 @@ async def _write_order(attempt: Attempt, order: AttemptOrder) -> None:
         environment=command_environment(order, record.gpu_uuids),
         devices=devices,
     )
-    command = await in_thread(attempt.means.sandbox.prepare, request)
+    Meter(attempt).begin()
+    # For good before anything may run, or a power cut could have it run again; until there is an order nothing may.
+    attempt.note(stage=Stage.LAUNCHING, boot_id=layout.boot_id())
+    command, unsaved = await both_in_threads(
+        partial(attempt.means.sandbox.prepare, request), partial(attempt.save, durable=True)
+    )
     minder_order = orders.Order(
         attempt_id=record.attempt_id,
         job_id=record.job_id,
@@ -126,11 +133,12 @@ async def _write_order(attempt: Attempt, order: AttemptOrder) -> None:
         slot=record.slot,
         disk_bytes_max=record.disk_bytes,
     )
-    # From here to the stage nothing else runs, so a renewal is either in the record or reaches the file.
+    public = command.model_copy(update={"environment": {}, "descriptors": {}})
+    attempt.minder_order = minder_order.model_copy(update={"command": public})
     try:
+        if unsaved is not None:
+            raise unsaved
         orders.write_order(attempt.folder, minder_order, attempt.deadline_ns)
-        Meter(attempt).begin()
-        attempt.update(stage=Stage.LAUNCHING, boot_id=layout.boot_id(), durable=True)
     except OSError:
         await in_thread(attempt.means.sandbox.clean_up, minder_order)
         raise
@@ -146,6 +154,11 @@ def _devices(attempt: Attempt) -> tuple[Path, ...]:
         if not device.exists():
             raise CannotStart(NODES_FAULT, f"the leased GPU's file {device} is not there")
     return devices
+
+
+def has_order_or_began(folder: Path) -> bool:
+    """Whether it may have been launched: that takes an order, which is written last."""
+    return (folder / layout.ORDER).exists() or started_or_alive(folder)
 
 
 async def _persist(attempt: Attempt, ask: Callable[[], Awaitable[_Answer]]) -> _Answer:

@@ -18,3 +18,21 @@ async def in_thread(work: Callable[_P, _R], *arguments: _P.args, **named: _P.kwa
         if not running.cancelled():
             running.exception()  # looked at, so that nobody complains that it was not
         raise
+
+
+async def both_in_threads(one: Callable[[], _R], other: Callable[[], None]) -> tuple[_R, Exception | None]:
+    """What the one returned and how the other failed, once both are over."""
+
+    def tried() -> Exception | None:
+        try:
+            other()
+        except Exception as error:
+            return error
+        return None
+
+    second = asyncio.ensure_future(in_thread(tried))
+    try:
+        answer = await in_thread(one)
+    finally:
+        failure = await second
+    return answer, failure

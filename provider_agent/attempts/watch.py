@@ -25,17 +25,19 @@ LATE_NS = 3_000_000_000
 
 async def watch(attempt: Attempt, meter: Meter) -> Result:
     """How it ended; returns when nothing of it runs any more."""
-    told, began = False, time.monotonic()
+    told, tick_at = False, time.monotonic() + TICK_SECONDS
     with _EndNotice(attempt.folder) as notice:
         while (result := _ended(attempt)) is None:
+            await notice.wait(tick_at - time.monotonic())
+            if time.monotonic() < tick_at:
+                continue
+            tick_at = time.monotonic() + TICK_SECONDS
             # One that is over within a tick is told of once: as ended.
-            past_first_tick = time.monotonic() - began >= TICK_SECONDS
-            if past_first_tick and not told and control.usage(attempt.folder) is not None:
+            if not told and control.usage(attempt.folder) is not None:
                 attempt.means.reports.tell(AttemptStatus(attempt_id=attempt.attempt_id, state="running"))
                 told = True
             meter.take_if_due()
             await _hold_to_bounds(attempt)
-            await notice.wait(TICK_SECONDS)
     return result
 
 
@@ -92,7 +94,8 @@ class _EndNotice:
             self._open()
         patience = seconds if self._descriptor is not None else min(seconds, HASTE_SECONDS)
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._ended.wait(), patience)
+            async with asyncio.timeout(patience):
+                await self._ended.wait()
         self._ended.clear()
 
     def _open(self) -> None:

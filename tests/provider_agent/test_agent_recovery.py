@@ -61,6 +61,23 @@ def test_a_kill_between_the_decision_and_the_start_starts_it_once(
     assert bytes(far.attempts[attempt_id].log) == b"once\n"
 
 
+def test_a_kill_before_the_order_was_complete_has_it_prepared_anew(
+    far: FarSide, joined: Callable[..., AgentProcess]
+) -> None:
+    agent = joined()
+    attempt_id = far.want("echo once")
+    agent.start("--launch-delay", "600")
+    order = agent.attempt_dir(attempt_id) / "order.json"
+    far.wait(order.exists)
+    agent.kill()
+    order.unlink()  # as if the kill had come before it was written; that its record is on disk is older
+
+    agent.start()
+
+    assert far.exit_of(attempt_id).reason is Reason.SUCCEEDED
+    assert bytes(far.attempts[attempt_id].log) == b"once\n"
+
+
 def test_a_fault_of_ours_before_the_start_ends_the_attempt_after_some_tries(
     far: FarSide, joined: Callable[..., AgentProcess]
 ) -> None:
