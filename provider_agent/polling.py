@@ -1,7 +1,6 @@
 """The long poll: it is the heartbeat, it tells what is here, and its answer is what is wanted here."""
 
 import asyncio
-import time
 from datetime import UTC, datetime
 
 import structlog
@@ -20,8 +19,8 @@ SILENCE_MOST_SECONDS = 5.0
 """A node that is silent for half a minute counts as lost, so nobody waits long with the next try."""
 HURRIED_SECONDS = 0.05
 EARLY_SECONDS = 1.0
-BUSY_SECONDS, GATHER_SECONDS = 0.1, 0.03
-"""Where one piece of news follows upon another that soon, the next question waits so long for more of them."""
+GATHER_SECONDS = 0.02
+"""After news the next question waits so long: what begins goes first, and what comes close together shares a poll."""
 UNREADY_SECONDS = 1.0
 """While the pool starts the portal is told often, so that work comes as soon as it can."""
 
@@ -43,7 +42,7 @@ class Polling:
     async def run(self, wait_seconds: float = WAIT_SECONDS) -> None:
         """Raises Unauthenticated when the node's credential is no good; nothing else ends it."""
         backoff = Backoff(most_seconds=SILENCE_MOST_SECONDS)
-        wait, news_at = 0.0, 0.0
+        wait = 0.0
         while True:
             try:
                 polled = await self._poll(wait)
@@ -63,9 +62,7 @@ class Polling:
             else:
                 backoff.reset()
             if news:
-                before, news_at = news_at, time.monotonic()
-                if news_at - before < BUSY_SECONDS:
-                    await asyncio.sleep(GATHER_SECONDS)
+                await asyncio.sleep(GATHER_SECONDS)
             patience = wait_seconds if self._launcher.state == "ready" else min(wait_seconds, UNREADY_SECONDS)
             # An answer that was long on its way makes its deadlines early by that: ask again at once, for exact ones.
             wait = 0.0 if news and polled.is_early(boottime_ns(), EARLY_SECONDS) else patience

@@ -16,6 +16,7 @@ from provider_agent.attempts.watch import watch
 from provider_agent.minder import control, layout, orders
 
 KILL_LOOKS_MAX = 100
+RELEASE_SECONDS = 0.005
 
 
 async def live(attempt: Attempt) -> None:
@@ -74,6 +75,12 @@ async def release(attempt: Attempt) -> None:
         attempt.log.warning("the pool did not take the reservation back", error=error.detail)
 
 
+async def _release_soon(attempt: Attempt) -> None:
+    """An end that is to be told at once is told first."""
+    await asyncio.sleep(RELEASE_SECONDS)
+    await release(attempt)
+
+
 async def _unless_stopped(attempt: Attempt, work: Coroutine[None, None, None]) -> None:
     """One step of the beginning, given up when the attempt is to stop before its command runs."""
     step = asyncio.create_task(work)
@@ -113,7 +120,7 @@ async def _run_and_deliver(attempt: Attempt) -> None:
             _note_end(attempt, meter, await watch(attempt, meter))
         assert attempt.record.result is not None, "what has ended has a result"
         # The pool has its books: a new attempt on the same devices waits there until they are given back.
-        releasing = asyncio.create_task(release(attempt))
+        releasing = asyncio.create_task(_release_soon(attempt))
         await deliver(attempt, attempt.record.result, shipping)
         await releasing
     finally:

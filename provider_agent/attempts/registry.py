@@ -19,6 +19,8 @@ from provider_agent.minder import layout, orders
 from provider_agent.pacing import Backoff
 
 FORGOTTEN_MAX = 4096
+REMOVE_LATER_SECONDS = 0.15
+"""What has been reported is removed so long after the news that it is not listed: what begins by it goes first."""
 STUMBLES_MAX = 5
 """So often an attempt that never ran is begun anew after a fault of ours; then the market tries another node."""
 
@@ -79,7 +81,6 @@ class Registry:
                 _log.error(
                     "an attempt could not be taken up; trying again", attempt_id=item.attempt_id, error=str(error)
                 )
-        # What begins goes first: somebody waits for it.
         for attempt in [*self._attempts.values()]:
             if attempt.attempt_id not in wanted:
                 self._end(attempt)
@@ -152,6 +153,8 @@ class Registry:
             self._ending[attempt.attempt_id] = asyncio.create_task(self._end_now(attempt))
 
     async def _end_now(self, attempt: Attempt) -> None:
+        if attempt.record.stage is Stage.REPORTED:
+            await asyncio.sleep(REMOVE_LATER_SECONDS)
         task = self._tasks.pop(attempt.attempt_id, None)
         if task is not None:
             task.cancel()
