@@ -27,7 +27,8 @@ async def watch(attempt: Attempt, meter: Meter) -> Result:
     """How it ended; returns when nothing of it runs any more."""
     told, tick_at = False, time.monotonic() + TICK_SECONDS
     with _EndNotice(attempt.folder) as notice:
-        while (result := _ended(attempt)) is None:
+        # While its minder is known to live, nobody need look whether it ended.
+        while notice.listens or (result := _ended(attempt)) is None:
             await notice.wait(tick_at - time.monotonic())
             if time.monotonic() < tick_at:
                 continue
@@ -88,6 +89,11 @@ class _EndNotice:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._close()
+
+    @property
+    def listens(self) -> bool:
+        """Whether it has the minder, which has not died."""
+        return self._descriptor is not None
 
     async def wait(self, seconds: float) -> None:
         if self._descriptor is None:
