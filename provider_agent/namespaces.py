@@ -69,10 +69,15 @@ def unshare_as_user(flags: int) -> None:
 
 def unshare_anyhow(flags: int) -> None:
     """Unshare directly with the right to, else behind a user namespace."""
-    if holds_capability(_CAP_SYS_ADMIN):
+    if may_unshare():
         unshare(flags)
     else:
         unshare_as_user(flags)
+
+
+def may_unshare() -> bool:
+    """Whether this process needs no user namespace of its own for that."""
+    return holds_capability(_CAP_SYS_ADMIN)
 
 
 def holds_capability(number: int) -> bool:

@@ -2,7 +2,6 @@
 
 Standard library only and no pathlib (4 ms): the minder imports this in its first milliseconds.
 """
-# ruff: noqa: PTH123
 
 import os
 import time
@@ -26,6 +25,7 @@ LOCK_STARTING = 0
 LOCK_ALIVE = 1
 
 FILE_MAX_BYTES = 4 * 1024 * 1024
+READ_BYTES = 32 * 1024
 PATH_MAX_BYTES = 4096
 # What a start says, one byte: the minder lives, or a status of the process that should have started it.
 ALIVE = b"+"
@@ -40,8 +40,7 @@ def boottime_ns() -> int:
 @cache
 def boot_id() -> str:
     """Names this boot, for a CLOCK_BOOTTIME of another one means nothing; no process sees two."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()
+    return read_all(os.open("/proc/sys/kernel/random/boot_id", os.O_RDONLY | os.O_CLOEXEC)).decode().strip()
 
 
 def deadline_text(deadline_boottime_ns: int) -> str:
@@ -62,19 +61,31 @@ def read_file(folder: int, name: str) -> bytes | None:
         descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
     except FileNotFoundError:
         return None
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read(FILE_MAX_BYTES)
+    return read_all(descriptor)
+
+
+def read_all(descriptor: int) -> bytes:
+    """What an open file holds, up to the bound, and close it; a file object would take a buffer of the bound's size."""
+    content = b""
+    try:
+        while len(content) < FILE_MAX_BYTES and (chunk := os.read(descriptor, READ_BYTES)):
+            content += chunk
+    finally:
+        os.close(descriptor)
+    return content[:FILE_MAX_BYTES]
 
 
 def replace_file(folder: int, name: str, content: bytes, *, durable: bool) -> None:
     """The file is replaced at once: a reader sees the old content or the new, also after a kill."""
     fresh = f".{name}.minder"
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600, dir_fd=folder)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
+    try:
+        while content:
+            content = content[os.write(descriptor, content) :]
         if durable:
-            os.fsync(file.fileno())
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
     os.replace(fresh, name, src_dir_fd=folder, dst_dir_fd=folder)
     if durable:
         os.fsync(folder)

@@ -5,7 +5,7 @@ import os
 from provider_agent.minder import layout
 
 TAIL_BYTES = 16 * 1024  # of what did not fit, the end is kept: the reason of a failure stands there
-READ_BYTES = 256 * 1024
+READ_BYTES = 64 * 1024  # as much as a pipe holds
 READS_PER_TURN = 8  # so that a flood of output never keeps the minder from its deadline
 
 

@@ -16,6 +16,7 @@ import traceback
 # -I leaves this folder's package off the path; it goes last, so that nothing in it can stand in for the library.
 sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
+from provider_agent import namespaces
 from provider_agent.minder import layout, process
 
 DESCRIPTORS = 2
@@ -23,10 +24,12 @@ DESCRIPTORS = 2
 
 def main() -> None:
     """Fork for each message until the last asker is gone."""
-    # Whoever starts a minder ends at once; the kernel collects them.
+    # Minders are nobody's to wait for; the kernel collects them.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     asked = socket.socket(fileno=0)
+    fork = _fork_here if namespaces.may_unshare() else _fork_in_between
+    layout.boot_id()  # each minder needs it
     # What is loaded stays shared with every fork: the collector does not write to it any more.
     gc.collect()
     gc.freeze()
@@ -34,29 +37,57 @@ def main() -> None:
         path, descriptors, _, _ = socket.recv_fds(asked, layout.PATH_MAX_BYTES, DESCRIPTORS)
         if not path:
             return
-        if len(descriptors) == DESCRIPTORS and os.fork() == 0:
-            _begin(os.fsdecode(path), *descriptors)
+        if len(descriptors) == DESCRIPTORS:
+            fork(os.fsdecode(path), *descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def _begin(path: str, tell: int, errors: int) -> None:
-    """In the fork: become what a freshly started program would be, start the minder, and end."""
+def _fork_here(path: str, tell: int, errors: int) -> None:
+    """With the right to: this process's next child is the first of a PID namespace, and then no further one is."""
+    home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        namespaces.unshare(namespaces.CLONE_NEWPID)
+        if os.fork() == 0:
+            _become(path, tell, errors)
+        namespaces.enter(home, namespaces.CLONE_NEWPID)
+    except OSError as error:
+        os.write(errors, f"{error}\n".encode())
+        raise  # a nursery that is not at home any more must not go on
+    finally:
+        os.close(home)
+
+
+def _fork_in_between(path: str, tell: int, errors: int) -> None:
+    """Without: a process that ends at once takes a user namespace for it, which there is no way back from."""
+    if os.fork() == 0:
+        try:
+            namespaces.unshare_as_user(namespaces.CLONE_NEWPID)
+            if os.fork() == 0:
+                _become(path, tell, errors)
+        except OSError as error:
+            os.write(errors, f"{error}\n".encode())
+        os._exit(0)
+
+
+def _become(path: str, tell: int, errors: int) -> None:
+    """In the fork: become what a freshly started program would be, and then the minder, and end."""
     status = process.FAILED
     try:
-        os.setsid()
-        os.dup2(os.open(os.devnull, os.O_RDWR), 0)  # the nursery's own socket
-        os.dup2(errors, 2)
-        os.close(errors)
-        os.set_inheritable(tell, False)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        status = process.start(path, tell)
-    except BaseException:  # whatever happens, it must not go on as the nursery
-        traceback.print_exc()
-    finally:
+        try:
+            os.setsid()
+            os.dup2(os.open(os.devnull, os.O_RDWR), 0)  # the nursery's own socket
+            os.dup2(errors, 2)
+            os.close(errors)
+            os.set_inheritable(tell, False)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            status = process.start(path, tell)
+        except BaseException:
+            traceback.print_exc()
         if status:
             os.write(tell, bytes([status]))
-        os._exit(status)
+    finally:
+        os._exit(status)  # whatever happens, it must not go on as the nursery
 
 
 if __name__ == "__main__":

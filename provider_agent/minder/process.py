@@ -13,12 +13,12 @@ import signal
 import time
 from typing import Any
 
-from provider_agent import namespaces
 from provider_agent.minder import command, layout, process_tree
 from provider_agent.minder.log_spool import LogSpool
 from provider_agent.minder.readings import Readings, disk_bytes
 
 TICK_NS = 1_000_000_000
+FIRST_TICK_NS = 100_000_000  # what is over sooner writes its counters once
 BUILDING_NS = 100_000_000  # so long after its start the sandbox stands, and the customer's share of the CPU holds
 DISK_LOOK_NS = 2_000_000_000  # between two looks at the disk, or longer where a look is slow
 DISK_LOOK_SHARE = 50  # a look may take one part in so many of the time
@@ -28,12 +28,14 @@ FAILED = 1
 
 
 def start(path: str, tell: int) -> int:
-    """Start the minder of an attempt folder: 0, ALREADY_STARTED or FAILED. Call it in a process that ends with it.
+    """Be the minder of an attempt folder until its end: 0, or ALREADY_STARTED or FAILED when it never became one.
 
-    tell: a pipe that gets ALIVE once the minder lives. It is nobody's child, neither Ray's nor the agent's: its parent
-    ends here.
+    tell: a pipe that gets ALIVE once the minder lives. Call it in a process that ends with it and is the first of a
+    PID namespace of its own.
     """
-    # For a moment this process holds the minder's lock, and a knock (a renewal of the lease) would end it.
+    if os.getpid() != 1:
+        return FAILED  # a minder kills all it can reach: outside a namespace of its own that would be the host
+    # From here on a knock (a renewal of the lease) must not end whoever holds the minder's lock.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     lock = os.open(layout.LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=folder)
@@ -43,25 +45,10 @@ def start(path: str, tell: int) -> int:
         os.close(os.open(layout.STARTED, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder))
     except (BlockingIOError, FileExistsError):
         return layout.ALREADY_STARTED
-    fcntl.lockf(lock, fcntl.LOCK_UN, 1, layout.LOCK_ALIVE)
-    namespaces.unshare_anyhow(namespaces.CLONE_NEWPID)
-    alive, tell_alive = os.pipe2(os.O_CLOEXEC)
-    if os.fork() == 0:
-        if os.getpid() != 1:
-            os._exit(FAILED)  # a minder kills all it can reach: outside a namespace of its own that would be the host
-        os.close(alive)
-        os.close(tell)
-        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, layout.LOCK_ALIVE)
-        os.write(tell_alive, layout.ALIVE)
-        os.close(tell_alive)
-        Minder(folder).run()
-        os._exit(0)
-    os.close(tell_alive)
-    if not os.read(alive, 1):
-        return FAILED
     # Who is told now may find the minder's lock alone.
     fcntl.lockf(lock, fcntl.LOCK_UN, 1, layout.LOCK_STARTING)
     os.write(tell, layout.ALIVE)
+    Minder(folder).run()
     return 0
 
 
@@ -130,7 +117,7 @@ class Minder:
         poller = select.poll()
         poller.register(self._wakeup, select.POLLIN)
         poller.register(self._spool.reader, select.POLLIN)
-        tick_ns = 0
+        tick_ns = time.monotonic_ns() + FIRST_TICK_NS
         while self._child is not None and self._status is None and not self._must_kill():
             for descriptor, _ in poller.poll(self._patience_ms(tick_ns)):
                 if descriptor == self._wakeup:
@@ -213,11 +200,15 @@ class Minder:
 
     def _kill_everything(self) -> None:
         """Nothing of the attempt runs when this returns: only then may anyone be told that it ended."""
+        # What held the command ends with it by itself, and to kill "all" the kernel looks at each process of the host.
+        ask = self._cause is not None
         while self._reap():
             try:
-                os.kill(-1, signal.SIGKILL)
+                if ask:
+                    os.kill(-1, signal.SIGKILL)
             except ProcessLookupError:
                 continue
+            ask = True
             select.select([self._wakeup], [], [], KILL_ROUND_MS / 1000)
             self._spool.pump()
         # Every writer is dead: the pipe holds at most its buffer. (A descriptor handed out of the tree may stay open.)

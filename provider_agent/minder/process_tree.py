@@ -2,10 +2,12 @@
 
 /proc may show the ids of an outer PID namespace (the market runs nested), so ids are translated before a signal.
 """
-# ruff: noqa: PTH123, PTH208
+# ruff: noqa: PTH208
 
 import os
 import signal
+
+from provider_agent.minder import layout
 
 PROCESSES_MAX = 4096
 THREADS_MAX = 256
@@ -87,7 +89,6 @@ def _kilobytes(text: str) -> int:
 def _read(path: str) -> str:
     """Empty when the process is gone: the tree changes while it is read."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
+        return layout.read_all(os.open(path, os.O_RDONLY | os.O_CLOEXEC)).decode("utf-8", "replace")
     except OSError:
         return ""

@@ -1,12 +1,11 @@
 """Owns the usage counters of an attempt: run time, CPU time and peak memory, cumulative, from cgroups or from /proc."""
-# ruff: noqa: PTH123
 
 import os
 import resource
 import time
 from itertools import pairwise
 
-from provider_agent.minder import process_tree
+from provider_agent.minder import layout, process_tree
 
 DISK_ENTRIES_MAX = 200_000
 _BLOCK = 512  # st_blocks counts in these, whatever the file system
@@ -93,7 +92,6 @@ def disk_bytes(folder: str) -> int:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            return file.read()
+        return layout.read_all(os.open(path, os.O_RDONLY | os.O_CLOEXEC)).decode("utf-8", "replace")
     except OSError:
         return ""
