@@ -6,6 +6,7 @@ neither bubblewrap nor anything in it ever holds a right of root, and an interpr
 """
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from provider_agent.minder.orders import Bind, Cgroup, Command, Order, Stage
@@ -125,7 +126,7 @@ class Bubblewrap:
         if self.runtime.base:
             options += ["--ro-bind", str(sources["python"]), str(runtime.BASE_INSIDE)]
             # An interpreter looks for its libpython where it was built to be, and would silently take the system's.
-            for name in self.runtime.libraries():
+            for name in self.runtime.libraries:
                 library = runtime.BASE_INSIDE / "lib" / name
                 options += ["--symlink", str(library), str(runtime.LIBRARIES_INSIDE / name)]
         configuration = contents.add(self.runtime.configuration_inside())
@@ -140,7 +141,7 @@ class Bubblewrap:
     def _environment(self, request: Request) -> dict[str, str]:
         path = f"{runtime.INSIDE / 'bin'}:{_SAFE_PATH}" if self.runtime else _SAFE_PATH
         libraries = (
-            {"LD_LIBRARY_PATH": str(runtime.LIBRARIES_INSIDE)} if self.runtime and self.runtime.libraries() else {}
+            {"LD_LIBRARY_PATH": str(runtime.LIBRARIES_INSIDE)} if self.runtime and self.runtime.libraries else {}
         )
         return {
             "PATH": path,
@@ -178,7 +179,8 @@ class _Contents:
         return number
 
 
-def _system_folders() -> list[str]:
+@cache
+def _system_folders() -> tuple[str, ...]:
     options: list[str] = []
     for name in SYSTEM_FOLDERS:
         path = Path("/", name)
@@ -186,4 +188,4 @@ def _system_folders() -> list[str]:
             options += ["--symlink", str(path.readlink()), str(path)]
         elif path.is_dir():
             options += ["--ro-bind", str(path), str(path)]
-    return options
+    return tuple(options)

@@ -135,7 +135,11 @@ def _quota(cpus: float) -> int:
 
 
 def _put(path: Path, value: int | str) -> None:
-    path.write_text(str(value))
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(descriptor, str(value).encode())
+    finally:
+        os.close(descriptor)
 
 
 def _mounts() -> dict[str, tuple[Path, str]]:

@@ -23,6 +23,7 @@ class JobRuntime:
     base: Path | None
     interpreter: Path  # below the prefix, or absolute in /usr
     version: str
+    libraries: tuple[str, ...] = ()  # the libpython files of a base outside /usr, if its interpreter is a shared one
 
     @property
     def home_inside(self) -> Path:
@@ -31,10 +32,6 @@ class JobRuntime:
     @property
     def interpreter_inside(self) -> Path:
         return self.interpreter if self.base is None else BASE_INSIDE / self.interpreter
-
-    def libraries(self) -> list[str]:
-        """The libpython files of a base outside /usr, if its interpreter is a shared one."""
-        return [] if self.base is None else sorted(path.name for path in (self.base / "lib").glob("libpython*.so*"))
 
     def configuration_inside(self) -> str:
         """The pyvenv.cfg that is true where the environment is shown."""
@@ -62,4 +59,5 @@ def find_runtime(environment: Path) -> JobRuntime:
     if executable.is_relative_to(_SYSTEM):
         return JobRuntime(environment.resolve(), None, executable, version)
     base = executable.parent.parent
-    return JobRuntime(environment.resolve(), base, executable.relative_to(base), version)
+    libraries = tuple(sorted(path.name for path in (base / "lib").glob("libpython*.so*")))
+    return JobRuntime(environment.resolve(), base, executable.relative_to(base), version, libraries)

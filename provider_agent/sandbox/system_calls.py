@@ -7,6 +7,7 @@ with an errno, as container engines do; numbers are from the kernel's own syscal
 import errno
 import os
 import struct
+from functools import cache
 
 # name -> (x86_64, aarch64); None where the architecture has no such call
 _REFUSED: dict[str, tuple[int | None, int | None]] = {
@@ -72,6 +73,7 @@ _RETURN = 0x06
 _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
 
 
+@cache
 def filter_program(machine: str | None = None) -> bytes | None:
     """The program for a machine as uname names it; None for one whose numbers are not known here."""
     known = _MACHINES.get(machine or os.uname().machine)
