@@ -32,7 +32,7 @@ class AlreadyStarted(LaunchFailed):
 
 def launch(attempt_dir: Path) -> None:
     """Start the minder of an ordered attempt and return once it lives (3 ms; this process's first one 30 ms)."""
-    errors_path = attempt_dir / layout.ERRORS
+    errors_path = attempt_dir / layout.LOCK
     try:
         with errors_path.open("ab") as errors:
             answer = next(filter(None, (_ask(attempt_dir, errors.fileno()) for _ in range(TRIES))), b"")

@@ -11,14 +11,13 @@ ORDER = "order.json"  # what to run and within which bounds; written once by the
 ENVIRONMENT = "environment.json"  # what is secret of it; the minder removes it once read
 DEADLINE = "deadline"  # the agent rewrites it at each renewal
 STOP = "stop.json"  # asks for an end with grace
-STARTED = "started"  # made with O_EXCL: an attempt is run once, whatever happens
-LOCK = "minder.lock"  # its record locks say who is alive
+STARTED = "started"  # there may be one only: an attempt is run once, whatever happens
+LOCK = "minder.lock"  # its record locks say who is alive, its content what the minder itself complains about
 LOG = "output.log"  # what the command wrote to stdout and stderr, append-only
 USAGE = "usage.json"  # cumulative counters
 OUTCOME = "outcome.json"  # how it ended; present only when nothing of the attempt runs any more
 OUTCOME_ROOM = ".outcome.json.room"
 OUTCOME_BYTES = 8192  # taken on disk before the command starts
-ERRORS = "minder.err"  # what the minder itself complains about
 
 # Bytes of LOCK: the starting process holds the first, the minder the second, so that no moment is unheld.
 LOCK_STARTING = 0

@@ -5,12 +5,12 @@ attempts/<attempt>/           0700, the agent's user
     environment.json          the command's environment and descriptors; the minder removes it once it has read it
     deadline                  "<CLOCK_BOOTTIME ns> <boot id>"; missing, garbled or of another boot = kill
     stop.json                 {"grace_ms": n}: SIGTERM, then SIGKILL after the grace
-    started                   made before the fork with O_EXCL; an attempt that has it is never started again
-    minder.lock               POSIX record locks: byte 0 while starting, byte 1 while the minder lives
+    minder.lock               POSIX record locks: byte 0 while starting, byte 1 while the minder lives; its content is
+                              what the minder complained about, nothing as a rule
+    started                   a second name of that file; an attempt that has it is never started again
     output.log                stdout and stderr in order, append-only, bounded
-    usage.json                Usage, about once a second and at the end
+    usage.json                Usage, about once a second while it runs
     outcome.json              Outcome; present only when nothing of the attempt runs any more
-    minder.err                what the minder complained about; empty as a rule
     work/                     by convention: the command's /work
 """
 

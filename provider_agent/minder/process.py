@@ -23,6 +23,7 @@ BUILDING_NS = 100_000_000  # so long after its start the sandbox stands, and the
 DISK_LOOK_NS = 2_000_000_000  # between two looks at the disk, or longer where a look is slow
 DISK_LOOK_SHARE = 50  # a look may take one part in so many of the time
 KILL_ROUND_MS = 5
+FALL_MS = 100
 PIPE_TURNS_MAX = 16
 FAILED = 1
 
@@ -42,7 +43,8 @@ def start(path: str, tell: int) -> int:
     try:
         fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB, 2)
         layout.reserve_outcome(folder)
-        os.close(os.open(layout.STARTED, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder))
+        # A name costs less than a file, and there is none twice.
+        os.link(layout.LOCK, layout.STARTED, src_dir_fd=folder, dst_dir_fd=folder)
     except (BlockingIOError, FileExistsError):
         return layout.ALREADY_STARTED
     # Who is told now may find the minder's lock alone.
@@ -200,16 +202,17 @@ class Minder:
 
     def _kill_everything(self) -> None:
         """Nothing of the attempt runs when this returns: only then may anyone be told that it ended."""
-        # What held the command ends with it by itself, and to kill "all" the kernel looks at each process of the host.
-        ask = self._cause is not None
+        # A sandbox whose command ended falls by itself; to kill all, the kernel looks at each process of the host.
+        falling = self._cause is None and bool(self._command["sandbox_levels"])
         while self._reap():
             try:
-                if ask:
+                if not falling:
                     os.kill(-1, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-            ask = True
-            select.select([self._wakeup], [], [], KILL_ROUND_MS / 1000)
+            if select.select([self._wakeup], [], [], (FALL_MS if falling else KILL_ROUND_MS) / 1000)[0]:
+                os.read(self._wakeup, 4096)
+            falling = False
             self._spool.pump()
         # Every writer is dead: the pipe holds at most its buffer. (A descriptor handed out of the tree may stay open.)
         for _ in range(PIPE_TURNS_MAX):
@@ -219,7 +222,7 @@ class Minder:
     def _conclude(self) -> None:
         self._readings.end()
         self._spool.finish()
-        usage = self._write_usage()
+        usage = self._readings.sample()
         cause = self._cause
         if cause is None:
             cause = "exited" if os.WIFEXITED(self._status or 0) else "signal"
@@ -235,14 +238,12 @@ class Minder:
                 _complain(f"{path} stays behind: {error}")
         self._write_outcome(cause, usage, self._spool)
 
-    def _write_usage(self) -> dict[str, int]:
-        usage = self._readings.sample()
-        content = json.dumps({**usage, "at_boottime_ns": layout.boottime_ns()}).encode()
+    def _write_usage(self) -> None:
+        content = json.dumps({**self._readings.sample(), "at_boottime_ns": layout.boottime_ns()}).encode()
         try:
             layout.replace_file(self._folder, layout.USAGE, content, durable=False)
         except OSError as error:
             _complain(f"usage not written: {error}")
-        return usage
 
     def _write_outcome(self, cause: str, usage: dict[str, int], spool: LogSpool | None) -> None:
         code = None if self._status is None else _exit_code(self._status)

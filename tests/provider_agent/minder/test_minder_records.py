@@ -73,7 +73,7 @@ def test_the_environment_reaches_the_command_and_leaves_the_disk(attempts: Attem
     left = [path for path in folder.rglob("*") if path.is_file() and path.name != layout.LOG]
     assert not any(b"canary-5512" in path.read_bytes() for path in left)
     assert json.loads((folder / layout.ORDER).read_bytes())["command"].keys().isdisjoint({"environment"})
-    assert (folder / layout.ERRORS).read_bytes() == b""
+    assert (folder / layout.LOCK).read_bytes() == b""
 
 
 def test_descriptors_of_the_minder_are_closed_to_the_command(attempts: Attempts) -> None:
