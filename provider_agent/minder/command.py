@@ -18,18 +18,24 @@ class CannotStart(Exception):
 
 def start(command: dict[str, Any], secrets: dict[str, Any], output: int) -> int:
     """Fork and exec the command; its pid once it runs, CannotStart when a step before failed."""
+    # What can be done before the fork is: the child copies each page that it touches.
+    try:
+        contents = {int(number): _filled(text) for number, text in secrets.get("descriptors", {}).items()}
+    except (OSError, ValueError) as error:
+        raise CannotStart(f"prepare: {error}") from None
     reader, writer = os.pipe2(os.O_CLOEXEC)
+    writer = _move(writer, SCRATCH_FD)
     pid = os.fork()
     if pid == 0:
-        os.close(reader)
-        writer = _move(writer, SCRATCH_FD)
         step = ["prepare"]
         try:
-            _become(command, secrets, output, step)
+            _place_descriptors(contents, output)
+            _become(command, secrets["environment"], step)
         except BaseException as error:  # this is the child: whatever happens, it must not go on as its parent
             os.write(writer, f"{step[0]}: {error}"[:2000].encode())
         os._exit(127)
-    os.close(writer)
+    for descriptor in (writer, *contents.values()):
+        os.close(descriptor)
     complaint = b""
     while chunk := os.read(reader, 4096):
         complaint += chunk
@@ -40,10 +46,9 @@ def start(command: dict[str, Any], secrets: dict[str, Any], output: int) -> int:
     return pid
 
 
-def _become(command: dict[str, Any], secrets: dict[str, Any], output: int, step: list[str]) -> None:
+def _become(command: dict[str, Any], environment: dict[str, str], step: list[str]) -> None:
     """What the child does between fork and exec, in the one order that works."""
     os.setsid()
-    _place_descriptors(secrets.get("descriptors", {}), output)
     step[0] = "join cgroups"
     for path in command["cgroup"]["join"]:
         _write(path, "0")  # the writer itself, whatever ids its PID namespace has
@@ -74,25 +79,28 @@ def _become(command: dict[str, Any], secrets: dict[str, Any], output: int, step:
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     step[0] = f"exec {command['argv'][0]}"
-    os.execve(command["argv"][0], command["argv"], secrets["environment"])  # noqa: S606 (no shell is the point)
+    os.execve(command["argv"][0], command["argv"], environment)  # noqa: S606 (no shell is the point)
 
 
-def _place_descriptors(contents: dict[str, str], output: int) -> None:
+def _filled(text: str) -> int:
+    """A file in memory with that content, to be read from its beginning."""
+    memory = os.memfd_create("gridbay", os.MFD_CLOEXEC)
+    data = text.encode("latin-1")
+    while data:
+        data = data[os.write(memory, data) :]
+    os.lseek(memory, 0, os.SEEK_SET)
+    return _move(memory, SCRATCH_FD)
+
+
+def _place_descriptors(contents: dict[int, int], output: int) -> None:
     """stdin empty, stdout and stderr into the log, then each ordered content readable at its number."""
-    output = _move(output, SCRATCH_FD + 1)
+    output = _move(output, SCRATCH_FD)
     empty = os.open("/dev/null", os.O_RDONLY)
     os.dup2(empty, 0)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    for number, text in contents.items():
-        memory = os.memfd_create("gridbay", os.MFD_CLOEXEC)
-        data = text.encode("latin-1")
-        while data:
-            data = data[os.write(memory, data) :]
-        os.lseek(memory, 0, os.SEEK_SET)
-        memory = _move(memory, SCRATCH_FD + 2)
-        os.dup2(memory, int(number))
-        os.close(memory)
+    for number, memory in contents.items():
+        os.dup2(memory, number)
 
 
 def _mount_own_proc() -> None:

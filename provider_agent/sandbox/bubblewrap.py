@@ -104,8 +104,9 @@ class Bubblewrap:
         options += ["--ro-bind", "/usr", "/usr", *_system_folders()]
         for path in _OPTIONAL_FILES:
             options += ["--ro-bind-try", path, path]
+        # Plain files: the root is read-only in the end. A mount of each would have bubblewrap read all mounts again.
         for path, text in _ACCOUNTS.items():
-            options += ["--ro-bind-data", str(contents.add(text)), path]
+            options += ["--perms", "0444", "--file", str(contents.add(text)), path]
         options += ["--proc", "/proc", "--dev", "/dev", "--size", scratch, "--perms", "1777", "--tmpfs", "/dev/shm"]  # noqa: S108
         for device in request.devices:
             options += ["--dev-bind", str(device), str(device)]
