@@ -18,8 +18,13 @@ START_SECONDS_MAX = 20.0
 TRIES = 2
 """A nursery that died is noticed by the next who asks, and replaced."""
 NURSERY = Path(layout.__file__).with_name("nursery.py")
-# Ray's workers hold the pool's token in their environment; nothing of it reaches a minder.
-CLEAN_ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+# Ray's workers hold the pool's token in their environment; nothing of it reaches a minder. The linker does all its work
+# at once: what it puts off, each fork would do again.
+CLEAN_ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LC_ALL": "C.UTF-8",
+    "LD_BIND_NOW": "1",
+}
 
 
 class LaunchFailed(Exception):

@@ -28,7 +28,7 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     asked = socket.socket(fileno=0)
-    fork = _fork_here if namespaces.may_unshare() else _fork_in_between
+    home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC) if namespaces.may_unshare() else None
     layout.boot_id()  # each minder needs it
     # What is loaded stays shared with every fork: the collector does not write to it any more.
     gc.collect()
@@ -38,14 +38,16 @@ def main() -> None:
         if not path:
             return
         if len(descriptors) == DESCRIPTORS:
-            fork(os.fsdecode(path), *descriptors)
+            if home is None:
+                _fork_in_between(os.fsdecode(path), *descriptors)
+            else:
+                _fork_here(home, os.fsdecode(path), *descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def _fork_here(path: str, tell: int, errors: int) -> None:
+def _fork_here(home: int, path: str, tell: int, errors: int) -> None:
     """With the right to: this process's next child is the first of a PID namespace, and then no further one is."""
-    home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     try:
         namespaces.unshare(namespaces.CLONE_NEWPID)
         if os.fork() == 0:
@@ -54,8 +56,6 @@ def _fork_here(path: str, tell: int, errors: int) -> None:
     except OSError as error:
         os.write(errors, f"{error}\n".encode())
         raise  # a nursery that is not at home any more must not go on
-    finally:
-        os.close(home)
 
 
 def _fork_in_between(path: str, tell: int, errors: int) -> None:
@@ -67,7 +67,8 @@ def _fork_in_between(path: str, tell: int, errors: int) -> None:
                 _become(path, tell, errors)
         except OSError as error:
             os.write(errors, f"{error}\n".encode())
-        os._exit(0)
+        finally:
+            os._exit(0)
 
 
 def _become(path: str, tell: int, errors: int) -> None:

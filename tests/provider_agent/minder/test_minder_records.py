@@ -76,6 +76,13 @@ def test_the_environment_reaches_the_command_and_leaves_the_disk(attempts: Attem
     assert (folder / layout.LOCK).read_bytes() == b""
 
 
+def test_an_attempt_that_is_over_within_a_moment_leaves_few_files(attempts: Attempts) -> None:
+    folder, _ = attempts.run("true")
+    wanted = {layout.ORDER, layout.DEADLINE, layout.LOCK, layout.STARTED, layout.LOG, layout.OUTCOME}
+    assert {path.name for path in folder.iterdir()} == wanted | {"work"}
+    assert (folder / layout.STARTED).samefile(folder / layout.LOCK)  # a name costs less than a file
+
+
 def test_descriptors_of_the_minder_are_closed_to_the_command(attempts: Attempts) -> None:
     folder, _ = attempts.run("ls /proc/self/fd | wc -l")
     assert log_of(folder) == "4\n"  # three, and the one that ls reads the folder by
