@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import traceback
+from collections.abc import Callable
 
 # -I leaves this folder's package off the path; it goes last, so that nothing in it can stand in for the library.
 sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
@@ -24,12 +25,13 @@ DESCRIPTORS = 2
 
 def main() -> None:
     """Fork for each message until the last asker is gone."""
-    # Minders are nobody's to wait for; the kernel collects them.
+    # Whoever starts a minder ends at once; the kernel collects them.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     asked = socket.socket(fileno=0)
-    home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC) if namespaces.may_unshare() else None
-    layout.boot_id()  # each minder needs it
+    # What each fork needs, and would find out again.
+    layout.boot_id()
+    unshare = namespaces.unshare if namespaces.may_unshare() else namespaces.unshare_as_user
     # What is loaded stays shared with every fork: the collector does not write to it any more.
     gc.collect()
     gc.freeze()
@@ -37,42 +39,26 @@ def main() -> None:
         path, descriptors, _, _ = socket.recv_fds(asked, layout.PATH_MAX_BYTES, DESCRIPTORS)
         if not path:
             return
-        if len(descriptors) == DESCRIPTORS:
-            if home is None:
-                _fork_in_between(os.fsdecode(path), *descriptors)
-            else:
-                _fork_here(home, os.fsdecode(path), *descriptors)
+        if len(descriptors) == DESCRIPTORS and os.fork() == 0:
+            _begin(unshare, os.fsdecode(path), *descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def _fork_here(home: int, path: str, tell: int, errors: int) -> None:
-    """With the right to: this process's next child is the first of a PID namespace, and then no further one is."""
+def _begin(unshare: Callable[[int], None], path: str, tell: int, errors: int) -> None:
+    """In the fork: have the minder forked into a PID namespace, and end at once, so that it is nobody's child."""
     try:
-        namespaces.unshare(namespaces.CLONE_NEWPID)
+        unshare(namespaces.CLONE_NEWPID)
         if os.fork() == 0:
             _become(path, tell, errors)
-        namespaces.enter(home, namespaces.CLONE_NEWPID)
     except OSError as error:
         os.write(errors, f"{error}\n".encode())
-        raise  # a nursery that is not at home any more must not go on
-
-
-def _fork_in_between(path: str, tell: int, errors: int) -> None:
-    """Without: a process that ends at once takes a user namespace for it, which there is no way back from."""
-    if os.fork() == 0:
-        try:
-            namespaces.unshare_as_user(namespaces.CLONE_NEWPID)
-            if os.fork() == 0:
-                _become(path, tell, errors)
-        except OSError as error:
-            os.write(errors, f"{error}\n".encode())
-        finally:
-            os._exit(0)
+    finally:
+        os._exit(0)
 
 
 def _become(path: str, tell: int, errors: int) -> None:
-    """In the fork: become what a freshly started program would be, and then the minder, and end."""
+    """In its fork: become what a freshly started program would be, then the minder, and end."""
     status = process.FAILED
     try:
         try:
