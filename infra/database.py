@@ -25,9 +25,10 @@ RANDOM_PAGE_COST = 1.1
 reading all of them."""
 TRUSTED_SECONDS = 1.0
 """A connection that was in use so shortly ago, and on which nothing has come since, is not asked whether it lives."""
-PREPARE_AFTER = 1
-"""A statement that a connection runs for the second time is prepared, and planned for good: left alone the server plans
-one with a list in it again each time, which for a short list takes as long as to run it."""
+PREPARE_AFTER = 1 << 30
+"""Only what asks for it is prepared (infra/statements.py), and planned for good: left alone the server plans one with a
+list in it again each time, which for a short list takes as long as to run it. What SQLAlchemy writes has parameters
+where a partial index needs the value itself, and is planned with its values each time."""
 
 
 class Base(DeclarativeBase):

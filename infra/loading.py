@@ -8,7 +8,7 @@ from typing import Any
 from psycopg.rows import tuple_row
 from sqlalchemy import Dialect
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
-from sqlalchemy.orm import Session, make_transient_to_detached
+from sqlalchemy.orm import Session, configure_mappers, make_transient_to_detached
 from sqlalchemy.orm.attributes import instance_dict, set_committed_value
 
 from infra.database import Base
@@ -69,6 +69,8 @@ class _Shape:
 
     @classmethod
     def of(cls, model: type[Base]) -> "_Shape":
+        # A query would see to it, and there may have been none before this.
+        configure_mappers()
         columns = model.__mapper__.columns
         names = tuple(columns.keys())
         read = ((place, _reader(columns[name].type)) for place, name in enumerate(names))

@@ -45,7 +45,7 @@ class Statement:
         assert driver is not None
         cursor = psycopg.RawCursor(driver, row_factory=factory)
         try:
-            cursor.execute(self.sql, [_sent(values[name]) for name in self._names])
+            cursor.execute(self.sql, [_sent(values[name]) for name in self._names], prepare=True)
             return cursor.fetchall() if cursor.description is not None else []
         except psycopg.Error as error:
             raise _as_sqlalchemys(connection, cursor, self.sql, error) from error

@@ -64,7 +64,8 @@ def merge(session: Session, messages: Sequence[SignedReport], now: datetime) -> 
     touched = {run.stream_id: opened[run.stream_id] for run in fitting}
     readings.extend(session, [stream for stream in touched.values() if stream.lease_id in nodes], refusals)
     ended = [stream.lease_id for stream in touched.values() if stream.just_ended]
-    # Of a lease that lives the bill waits for its end; as a rule its last reading is faster.
+    # Of a lease that lives the bill waits for its end; as a rule its last reading is faster. Where both come at once
+    # and neither sees the other, the beat's capture bills it.
     if ended and _WAITING.rows(session, {"leases": ended}):
         wake(session, "billing.capture")
     streams.save(session, touched.values(), now)

@@ -112,6 +112,11 @@ class _EndNotice:
             self._descriptor = os.pidfd_open(minder.pid)
         except OSError:
             return  # gone, or no descriptor left: the next look finds out all the same
+        if control.find(self._folder) != minder:
+            # Its pid may be another's by now, whose end would say nothing.
+            os.close(self._descriptor)
+            self._descriptor = None
+            return
         asyncio.get_running_loop().add_reader(self._descriptor, self._notice)
 
     def _notice(self) -> None:

@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import time
+from contextlib import suppress
 from typing import Any
 
 from provider_agent.minder import command, layout, process_tree
@@ -49,7 +50,9 @@ def start(path: str, tell: int) -> int:
         return layout.ALREADY_STARTED
     # Who is told now may find the minder's lock alone.
     fcntl.lockf(lock, fcntl.LOCK_UN, 1, layout.LOCK_STARTING)
-    os.write(tell, layout.ALIVE)
+    with suppress(OSError):  # who asked may be gone by now; the next one finds this minder alive
+        os.write(tell, layout.ALIVE)
+    os.close(tell)
     Minder(folder).run()
     return 0
 

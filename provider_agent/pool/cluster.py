@@ -184,7 +184,9 @@ class Pool:
         holding = self._held.pop(attempt_id, None)
         if holding is None:
             return True
-        if not holding.sure or not self._spares.keep(holding.reservation):
+        # Who is being reserved for just now may wait for this very room.
+        nobody_waits = holding.sure and all(other.sure for other in self._held.values())
+        if not nobody_waits or not self._spares.keep(holding.reservation):
             return await self._give_back(holding.reservation.name)
         if self._sweeping is None or self._sweeping.done():
             self._sweeping = asyncio.create_task(self._sweep())

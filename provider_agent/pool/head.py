@@ -109,6 +109,8 @@ async def _start(config: PoolConfig) -> Head:
     environment = ray_environment(config.folder, scratch, mark)
     log = config.folder / "head.log"
     await _run(command, environment, log)
+    # Ray opens it to everybody; the sockets in it are asked for launches.
+    await asyncio.to_thread(scratch.chmod, 0o700)
     found = await asyncio.to_thread(processes.find_marked, mark)
     for process in found:
         if any(name in process.command for name in _UNUSED):

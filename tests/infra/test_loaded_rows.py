@@ -1,5 +1,7 @@
 """Loading: a plain statement leaves in the session what a query of the unit of work would have left there."""
 
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 import pytest
@@ -57,6 +59,16 @@ def test_several_models_of_a_row_come_in_the_order_in_which_they_are_named(two: 
     )
     [(later, earlier)] = pairs.rows(two, {"first": "prv_1"})
     assert (later.id, earlier.id) == ("prv_2", "prv_1")
+
+
+def test_it_needs_no_query_before_it() -> None:
+    """As in a worker that begins with a delivery: nothing has configured the models yet."""
+    first = (
+        "from sqlalchemy.orm import Session; from infra.loading import _Shape; from scheduler.tables import Provider; "
+    )
+    shape = "shape = _Shape.of(Provider); print(shape.load(Session(), tuple(shape.names)).id)"
+    done = subprocess.run([sys.executable, "-c", first + shape], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("id\n", "")
 
 
 def test_no_row_is_no_object(session: Session) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from running import Attempts, ended, in_seconds, log_of, processes_like, wait_until
 
-from provider_agent.minder import control, layout, orders
+from provider_agent.minder import control, launcher, layout, orders
 from provider_agent.minder.orders import Cause
 
 LAUNCH = "import sys, time; from pathlib import Path; from provider_agent.minder import control; "
@@ -51,6 +51,18 @@ def test_lost_means_started_without_outcome_and_without_minder(attempts: Attempt
     assert [control.was_lost(folder) for folder in (never, running, finished, lost)] == [False, False, False, True]
     wait_until(lambda: control.find(finished) is None)  # its outcome is its last word but one
     assert not control.kill(finished)
+
+
+def test_an_attempt_runs_though_who_asked_for_it_is_gone_when_its_minder_lives(attempts: Attempts) -> None:
+    folder = attempts.write("/bin/sh", "-c", "echo ran")
+    heard, tell = os.pipe2(os.O_CLOEXEC)
+    errors = os.open(folder / layout.LOCK, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    os.close(heard)
+    launcher._nursery.ask(os.fsencode(folder.resolve()), [tell, errors])
+    os.close(tell)
+    os.close(errors)
+    assert ended(folder).cause is Cause.EXITED
+    assert log_of(folder) == "ran\n"
 
 
 def test_a_nursery_that_died_is_replaced_and_its_minders_live_on(attempts: Attempts, marked: str) -> None:

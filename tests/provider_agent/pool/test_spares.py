@@ -1,7 +1,12 @@
 """What was given back waits a moment for an attempt of equal needs, and never stands in the way of another."""
 
+import asyncio
+from pathlib import Path
+
 import pytest
 
+from provider_agent.pool.cluster import Pool, _Holding
+from provider_agent.pool.head import PoolConfig
 from provider_agent.pool.spares import Spares
 from provider_agent.pool.wire import Reservation
 
@@ -67,3 +72,26 @@ def test_a_gpu_is_freed_for_other_needs_on_it(spares: Spares) -> None:
 
 def test_one_that_keeps_nothing_says_so(clock: Time) -> None:
     assert not Spares(TOTAL, 0, clock).keep(needs("one"))
+
+
+def test_nothing_is_kept_while_somebody_is_being_reserved_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits in Ray's books may wait for this very room."""
+    pool = Pool(PoolConfig(folder=tmp_path, cpus=2.0, memory_bytes=100))
+    given_back: list[str] = []
+
+    async def give_back(name: str) -> bool:
+        given_back.append(name)
+        return True
+
+    async def scenario() -> None:
+        for name, sure in (("kept", True), ("ended", True), ("waiting", False)):
+            pool._held[name] = _Holding(needs(name), sure)
+        await pool.release("ended")
+        assert given_back == ["ended"]
+        pool._held["waiting"].sure = True
+        await pool.release("kept")
+        assert given_back == ["ended"]
+        await pool.stop()
+
+    monkeypatch.setattr(pool, "_give_back", give_back)
+    asyncio.run(scenario())
