@@ -25,6 +25,7 @@ CLEAN_ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",
     "LD_BIND_NOW": "1",
 }
+Process = subprocess.Popen[bytes]
 
 
 class LaunchFailed(Exception):
@@ -40,7 +41,7 @@ def launch(attempt_dir: Path) -> None:
     errors_path = attempt_dir / layout.LOCK
     try:
         with errors_path.open("ab") as errors:
-            answer = next(filter(None, (_ask(attempt_dir, errors.fileno()) for _ in range(TRIES))), b"")
+            answer = _ask(attempt_dir, errors.fileno())
     except TimeoutError:
         raise LaunchFailed(f"the minder of {attempt_dir} was not alive after {START_SECONDS_MAX:.0f} s") from None
     except OSError as error:
@@ -53,20 +54,24 @@ def launch(attempt_dir: Path) -> None:
 
 
 def _ask(attempt_dir: Path, errors: int) -> bytes:
-    """What the start said; nothing when the nursery died over it. Raises TimeoutError."""
-    heard, tell = os.pipe2(os.O_CLOEXEC)
-    try:
+    """What the start said; nothing when nurseries died over it. Raises TimeoutError."""
+    asked: Process | None = None
+    for _ in range(TRIES):
+        heard, tell = os.pipe2(os.O_CLOEXEC)
         try:
-            _nursery.ask(os.fsencode(attempt_dir.resolve()), [tell, errors])
+            try:
+                asked = _nursery.ask(os.fsencode(attempt_dir.resolve()), [tell, errors], other_than=asked)
+            finally:
+                os.close(tell)
+            waited = select.poll()
+            waited.register(heard, select.POLLIN)
+            if not waited.poll(START_SECONDS_MAX * 1000):
+                raise TimeoutError
+            if answer := os.read(heard, 1):
+                return answer
         finally:
-            os.close(tell)
-        waited = select.poll()
-        waited.register(heard, select.POLLIN)
-        if not waited.poll(START_SECONDS_MAX * 1000):
-            raise TimeoutError
-        return os.read(heard, 1)
-    finally:
-        os.close(heard)
+            os.close(heard)
+    return b""
 
 
 class Nursery:
@@ -74,25 +79,35 @@ class Nursery:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         self._socket: socket.socket | None = None
         self._owner = 0
 
-    def ask(self, path: bytes, descriptors: list[int]) -> None:
-        """Hand over a start. Raises OSError."""
+    def ask(self, path: bytes, descriptors: list[int], *, other_than: Process | None = None) -> Process:
+        """Hand over a start, and say to which nursery. Raises OSError."""
         with self._lock:
             # A fork of this process has a nursery of its own: it must not keep another's alive.
-            if self._socket is None or self._owner != os.getpid() or self._gone():
+            if self._process in (None, other_than) or self._owner != os.getpid() or self._gone():
                 self._begin()
-            assert self._socket is not None
-            socket.send_fds(self._socket, [path], descriptors)
+            try:
+                self._send(path, descriptors)
+            except (BrokenPipeError, ConnectionResetError):  # it is dying, and not yet known to be dead
+                self._begin()
+                self._send(path, descriptors)
+            assert self._process is not None
+            return self._process
+
+    def _send(self, path: bytes, descriptors: list[int]) -> None:
+        assert self._socket is not None
+        socket.send_fds(self._socket, [path], descriptors)
 
     def _gone(self) -> bool:
         return self._process is None or self._process.poll() is not None
 
     def _begin(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
+        if self._process is not None and self._owner == os.getpid():
+            self._process.kill()  # mostly dead already; its minders need it no more
+        self.close()
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
@@ -108,8 +123,9 @@ class Nursery:
 
     def close(self) -> None:
         """Let it end: it does once nobody can ask any more."""
-        if self._owner == os.getpid() and self._socket is not None and self._process is not None:
+        if self._socket is not None:
             self._socket.close()
+        if self._process is not None and self._owner == os.getpid():
             self._process.wait()
 
 
