@@ -39,7 +39,9 @@ def write_changes(session: Session) -> None:
             changed.setdefault((type(row), columns), []).append(row)
     for (table, columns), rows in changed.items():
         steps, keys = _update(table, columns)
-        document = [{name: getattr(row, name) for name in (*keys, *columns)} for row in rows]
+        names = (*keys, *columns)
+        # What was loaded and what was changed stands there, and is found without the mapper's machinery.
+        document = [{name: values[name] for name in names} for values in map(instance_dict, rows)]
         write(session, Write(frozenset({table.__tablename__}), steps, {"rows{n}": _json(document)}))
         # As a flush does for what it has written: no later one looks at them again.
         states = ((instance_state(row), instance_dict(row)) for row in rows)
@@ -48,7 +50,9 @@ def write_changes(session: Session) -> None:
 
 def values_of(row: Base) -> dict[str, Any]:
     """The columns that a new row has been given, for insert_rows."""
-    return {name: getattr(row, name) for name in row.__mapper__.columns.keys() if name in row.__dict__}  # noqa: SIM118 (no mapping)
+    values = dict(instance_dict(row))
+    del values["_sa_instance_state"]
+    return values
 
 
 @lru_cache(maxsize=256)

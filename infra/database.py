@@ -51,7 +51,10 @@ Timestamp = DateTime(timezone=True)
 
 
 class Database:
-    """A pool of connections. wake: told the topics of a transaction after it has committed."""
+    """A pool of connections that write, and as large a one of those that cannot.
+
+    wake: told the topics of a transaction after it has committed.
+    """
 
     def __init__(self, url: str, *, pool_size: int = 6, wake: Callable[[set[str]], None] | None = None) -> None:
         options = (
@@ -59,19 +62,12 @@ class Database:
             f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS} -c timezone=UTC "
             f"-c random_page_cost={RANDOM_PAGE_COST} -c plan_cache_mode=force_generic_plan"
         )
-        self.engine = create_engine(
-            url,
-            pool_size=pool_size,
-            max_overflow=0,
-            pool_timeout=10,
-            # The one that was used last has the most prepared.
-            pool_use_lifo=True,
-            connect_args={"options": options, "connect_timeout": 5, "prepare_threshold": PREPARE_AFTER},
-        )
-        _ask_after_idling(self.engine)
+        self.engine = _engine(url, pool_size, options)
+        # A transaction around what only reads would show it nothing more (READ COMMITTED), for two trips to the server.
+        read_only = f"{options} -c default_transaction_read_only=on"
+        self._reading = _engine(url, pool_size, read_only, isolation_level="AUTOCOMMIT")
         self._sessions = sessionmaker(self.engine, class_=WritingSession, expire_on_commit=False)
-        readers = self.engine.execution_options(postgresql_readonly=True)
-        self._readers = sessionmaker(readers, class_=WritingSession, expire_on_commit=False)
+        self._readers = sessionmaker(self._reading, class_=WritingSession, expire_on_commit=False)
         self._wake = wake
 
     @contextmanager
@@ -87,14 +83,33 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session that can only read; the database refuses its writes. What it loaded may be used afterwards."""
+        """A session that can only read; the database refuses its writes. What it loaded may be used afterwards.
+
+        Each of its statements sees what was committed when it began.
+        """
         with self._readers() as session:
             yield session
-            # On a rollback the driver would forget all that it has prepared.
+            # What it was given to write is sent, and refused.
             session.commit()
 
     def dispose(self) -> None:
         self.engine.dispose()
+        self._reading.dispose()
+
+
+def _engine(url: str, pool_size: int, options: str, **more: Any) -> Engine:
+    engine = create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=10,
+        # The one that was used last has the most prepared.
+        pool_use_lifo=True,
+        connect_args={"options": options, "connect_timeout": 5, "prepare_threshold": PREPARE_AFTER},
+        **more,
+    )
+    _ask_after_idling(engine)
+    return engine
 
 
 def _ask_after_idling(engine: Engine) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from starlette.types import Receive, Scope, Send
 
 # Importing the handlers registers who hears what: a message that is published here finds its subscribers.
 import billing.handlers
@@ -71,7 +72,17 @@ ROUTERS = (
 
 
 class PortalApplication(FastAPI):
-    """FastAPI with our OpenAPI document."""
+    """FastAPI with our OpenAPI document, behind what every request meets first: the envelope, then the express lane."""
+
+    def __init__(self, *, secure: bool, **options: Any) -> None:
+        super().__init__(**options)
+        express = Express(
+            super().__call__, owner=self, routes=[route for module in ROUTERS for route in module.router.routes]
+        )
+        self._front = Envelope(express, body_max_bytes=BODY_MAX_BYTES, secure=secure)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._front(scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:
         return openapi.document(self)
@@ -90,6 +101,7 @@ def create_app(base: Ground | None = None) -> FastAPI:
             await portal.stop()
 
     app = PortalApplication(
+        secure=portal.base.settings.public_url.startswith("https://"),
         title="Gridbay",
         version="1.0.0",
         lifespan=lifespan,
@@ -99,9 +111,6 @@ def create_app(base: Ground | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.portal = portal
-    app.add_middleware(Express, owner=app, routes=[route for module in ROUTERS for route in module.router.routes])
-    secure = portal.base.settings.public_url.startswith("https://")
-    app.add_middleware(Envelope, body_max_bytes=BODY_MAX_BYTES, secure=secure)
     problems.install(app)
     for module in ROUTERS:
         app.include_router(module.router)

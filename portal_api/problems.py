@@ -155,6 +155,12 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(redis.RedisError, _on_refusal)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_fault)
+
+
+async def _on_fault(_: Request, error: Exception) -> Response:
+    """Left to the envelope, which knows the request's number."""
+    raise error
 
 
 async def _on_refusal(request: Request, error: Exception) -> Response:

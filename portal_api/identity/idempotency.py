@@ -5,12 +5,12 @@ another transaction, is told to wait (409); one with another body is refused (42
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
+import orjson
 from fastapi import Depends, Header
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -91,7 +91,7 @@ class Answered:
     def response(self, location: str) -> Response:
         """The answer over HTTP. Sorted, because the database keeps no order: a replay has the very same bytes."""
         headers = {"Location": location} | ({IDEMPOTENT_REPLAY_HEADER: "true"} if self.replayed else {})
-        body = json.dumps(self.body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        body = orjson.dumps(self.body, option=orjson.OPT_SORT_KEYS)
         return Response(body, self.status, headers, media_type="application/json")
 
 

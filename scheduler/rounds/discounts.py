@@ -21,9 +21,14 @@ _OF = Statement(
 )
 
 
+def most(config: Settings | None = None) -> int:
+    """The most basis points that anybody is given now: a discount comes out of the fee."""
+    return (config or settings()).fee_basis_points
+
+
 def of(session: Session, organization_ids: Collection[str], config: Settings | None = None) -> dict[str, int]:
     """The basis points of these organizations, by organization: what was said, and never more than the fee of now."""
-    fee = (config or settings()).fee_basis_points
+    fee = most(config)
     rows = _OF.rows(session, {"organizations": list(organization_ids)})
     return {row.organization_id: min(row.discount_basis_points, fee) for row in rows}
 
@@ -39,7 +44,7 @@ def put(
     session: Session, organization_id: str, discount_basis_points: int, now: datetime, config: Settings | None = None
 ) -> None:
     """From the next lease on; 0 leaves no row. Raises InvalidInput for more than the fee, which it comes out of."""
-    fee = (config or settings()).fee_basis_points
+    fee = most(config)
     if discount_basis_points > fee:
         raise InvalidInput(
             f"a discount comes out of the platform's fee, which is {fee / 100:g}%", remedy=f"say {fee / 100:g} or less"

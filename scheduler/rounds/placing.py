@@ -125,8 +125,8 @@ def place(session: Session, clock: Clock, walk: Walk, *, seed: str) -> Round:
     snapshot = market.read(session)
     # Not before this: no lease begins before the one that held its GPUs was released.
     now = clock.now()
-    less = discounts.of(session, {job.organization_id for job in queued})
-    requests = [request_of(job, less.get(job.organization_id, 0)) for job in queued]
+    less = discounts.most()
+    requests = [request_of(job, less) for job in queued]
     recent = _recent.of(session, now)
     competition = queueing.competition(session, queued, requests, snapshot, now)
     turns = competition.turns() if competition else None

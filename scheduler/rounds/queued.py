@@ -15,7 +15,11 @@ from scheduler.rounds.asking import ASKED, gpus_of, terms_for
 from scheduler.tables import Job
 
 COLUMNS = f"""{ASKED}, organization_id, created_at, reason, detail, trace, quantity_milli, funded_seconds,
-    attempts_placed, coalesce(cast(spec->>'priority' AS bigint), 0) AS priority"""
+    attempts_placed, coalesce(cast(spec->>'priority' AS bigint), 0) AS priority,
+    coalesce((
+        SELECT discount_basis_points FROM organization_discounts AS said
+        WHERE said.organization_id = jobs.organization_id
+    ), 0) AS discount_basis_points"""
 """What a round reads of `jobs`."""
 WAITS = "state = 'queued' AND funded_seconds IS NOT NULL"
 _TELL = """told{n} AS (
@@ -28,7 +32,8 @@ _UNITS = {unit.value: unit for unit in Unit}
 
 
 class Queued(Protocol):
-    """A row of COLUMNS. wanted: the specification's `where`, as plain data."""
+    """A row of COLUMNS. wanted: the specification's `where`, as plain data; discount_basis_points: what was said of its
+    organization."""
 
     id: str
     unit: str
@@ -55,10 +60,11 @@ class Queued(Protocol):
     funded_seconds: int
     attempts_placed: int
     priority: int
+    discount_basis_points: int
 
 
-def request_of(job: Queued, discount_basis_points: int = 0) -> Request:
-    """What it asks of placement. discount_basis_points: its organization's."""
+def request_of(job: Queued, discount_max: int) -> Request:
+    """What it asks of placement. discount_max: the most basis points that any organization is given."""
     return Request(
         job_id=job.id,
         unit=_UNITS[job.unit],
@@ -71,7 +77,7 @@ def request_of(job: Queued, discount_basis_points: int = 0) -> Request:
         price_tolerance_milli=job.price_tolerance_milli,
         terms=terms_for(job.max_duration_seconds, job.wanted),
         spot=job.spot,
-        discount_basis_points=discount_basis_points,
+        discount_basis_points=min(job.discount_basis_points, discount_max),
     )
 
 
