@@ -28,9 +28,11 @@ class Ground:
     @cached_property
     def database(self) -> Database:
         url = self.settings.database_url.get_secret_value()
-        return Database(
-            url, pool_size=self.settings.database_pool_size, wake=Waker(self.cache, self.settings.key("wake"))
-        )
+        return Database(url, pool_size=self.settings.database_pool_size, wake=self.waker)
+
+    @cached_property
+    def waker(self) -> Waker:
+        return Waker(self.cache, self.settings.key("wake"))
 
     @cached_property
     def storage(self) -> Storage:

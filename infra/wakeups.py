@@ -4,7 +4,10 @@ Topics: node:{id} (desired state changed), job:{id}, organization:{id} (a job of
 over:{job id} (the job ended, or a bill of it did).
 """
 
-from collections.abc import Iterable
+import secrets
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 
 import redis
 import structlog
@@ -26,13 +29,47 @@ def pending_topics(session: Session) -> set[str]:
 
 
 class Waker:
-    """Tells topics through Redis pub/sub. A cache that is down costs its listeners a poll, never correctness."""
+    """Tells topics through Redis pub/sub. A cache that is down costs its listeners a poll, never correctness.
+
+    A message is the teller's name and the topics, a line each.
+    """
 
     def __init__(self, client: redis.Redis, channel: str) -> None:
+        self.name = secrets.token_hex(8)
         self._client, self._channel = client, channel
+        self._nearby: Callable[[Collection[str]], None] | None = None
+        self._far: set[str] = set()
+        self._lock = Lock()
+        self._lane = ThreadPoolExecutor(1, "waker")
 
-    def __call__(self, topics: Iterable[str]) -> None:
+    def __call__(self, topics: Collection[str]) -> None:
+        if self._nearby is None:
+            self._publish(topics)
+            return
+        self._nearby(topics)
+        with self._lock:
+            asked = bool(self._far)
+            self._far.update(topics)
+        if not asked:
+            self._lane.submit(self._publish_far)
+
+    def listen(self, nearby: Callable[[Collection[str]], None]) -> None:
+        """From now on `nearby` is told at once, in the thread that committed, and the others meanwhile: nobody's answer
+        waits for the cache."""
+        self._nearby = nearby
+
+    def stop(self) -> None:
+        """Tell what is left to be told."""
+        self._nearby = None
+        self._lane.shutdown()
+
+    def _publish_far(self) -> None:
+        with self._lock:
+            topics, self._far = self._far, set()
+        self._publish(topics)
+
+    def _publish(self, topics: Collection[str]) -> None:
         try:
-            self._client.publish(self._channel, "\n".join(sorted(topics)))
+            self._client.publish(self._channel, "\n".join([self.name, *sorted(topics)]))
         except redis.RedisError as error:
             log.warning("wake_failed", error=str(error))

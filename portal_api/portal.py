@@ -53,7 +53,7 @@ class Portal:
 
     def __init__(self, base: Ground) -> None:
         self.base = base
-        self.topics = Topics(base.settings.cache_url.get_secret_value(), base.settings.key("wake"))
+        self.topics = Topics(base.settings.cache_url.get_secret_value(), base.settings.key("wake"), own=base.waker.name)
         self.watches_of_nodes = StandingWatches(self.topics)
         self.streams = StreamCounter()
         # One connection for each batcher, the rest for the threads: nobody ever waits for a connection.
@@ -79,6 +79,7 @@ class Portal:
         for batcher in self._batchers:
             batcher.start()
         self.topics.start()
+        self.base.waker.listen(self.topics.wake_soon)
         self._pulse.start()
 
     def end_waiting(self) -> None:
@@ -92,6 +93,7 @@ class Portal:
         await asyncio.gather(
             *(asyncio.to_thread(stop) for stop in (*(batcher.stop for batcher in self._batchers), self.threads.stop))
         )
+        await asyncio.to_thread(self.base.waker.stop)
         self.base.database.dispose()
         self.base.cache.close()
 

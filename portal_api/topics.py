@@ -6,6 +6,7 @@ never the truth: without the cache the waiters look for themselves, a little lat
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from types import TracebackType
 
 import redis
@@ -52,10 +53,14 @@ class Watch:
 
 
 class Topics:
-    """Listens for as long as it runs. connected: wake-ups arrive at the moment. ending: nobody waits any more."""
+    """Listens for as long as it runs. connected: wake-ups arrive at the moment. ending: nobody waits any more.
 
-    def __init__(self, url: str, channel: str) -> None:
-        self._url, self._channel = url, channel
+    own: who of the channel's tellers is this process, and is heard by `wake_soon` already.
+    """
+
+    def __init__(self, url: str, channel: str, own: str = "") -> None:
+        self._url, self._channel, self._own = url, channel, own
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._watches: dict[str, set[Watch]] = {}
         self._listening: asyncio.Task[None] | None = None
         self.connected = False
@@ -81,7 +86,15 @@ class Topics:
             for watch in self._watches.get(topic, ()):
                 watch.event.set()
 
+    def wake_soon(self, topics: Iterable[str]) -> None:
+        """The same, from any thread."""
+        if self._loop is not None:
+            # Nobody waits in a loop that is closed.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self.wake, topics)
+
     def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._listening = asyncio.create_task(self._listen(), name="topics")
 
     def end(self) -> None:
@@ -118,4 +131,6 @@ class Topics:
             while True:
                 message = await pubsub.get_message(timeout=RECEIVE_SECONDS)
                 if message is not None:
-                    self.wake(message["data"].decode().split("\n"))
+                    teller, *topics = message["data"].decode().split("\n")
+                    if teller != self._own:
+                        self.wake(topics)

@@ -14,12 +14,13 @@ from scheduler.placement.requests import Request
 from scheduler.rounds.asking import ASKED, gpus_of, terms_for
 from scheduler.tables import Job
 
-COLUMNS = f"""{ASKED}, organization_id, created_at, reason, detail, trace, quantity_milli, funded_seconds,
+_OWN = """organization_id, created_at, reason, detail, trace, quantity_milli, funded_seconds,
     attempts_placed, coalesce(cast(spec->>'priority' AS bigint), 0) AS priority,
     coalesce((
         SELECT discount_basis_points FROM organization_discounts AS said
         WHERE said.organization_id = jobs.organization_id
     ), 0) AS discount_basis_points"""
+COLUMNS = f"{ASKED}, {_OWN}"
 """What a round reads of `jobs`."""
 WAITS = "state = 'queued' AND funded_seconds IS NOT NULL"
 _TELL = """told{n} AS (

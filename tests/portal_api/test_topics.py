@@ -36,6 +36,51 @@ def test_a_wake_up_reaches_its_waiters_and_nobody_else(valkey_url: str, cache: r
     asyncio.run(scenario())
 
 
+def test_who_waits_where_it_was_committed_is_woken_once_and_the_others_through_the_cache(
+    valkey_url: str, cache: redis.Redis
+) -> None:
+    async def scenario() -> None:
+        waker = Waker(cache, "gridbay:wake")
+        here, elsewhere = Topics(valkey_url, "gridbay:wake", own=waker.name), Topics(valkey_url, "gridbay:wake")
+        await _connected(here)
+        await _connected(elsewhere)
+        waker.listen(here.wake_soon)
+        with here.watch("job:1") as mine, elsewhere.watch("job:1", "job:2") as other:
+            for watch in (mine, other):
+                watch.event.clear()
+            await asyncio.to_thread(waker, {"job:1"})
+            assert await mine.wait(BOUND_SECONDS)
+            assert await other.wait(BOUND_SECONDS)
+            # Told and heard after the first: by then that would have been heard a second time.
+            await asyncio.to_thread(waker, {"job:2"})
+            assert await other.wait(BOUND_SECONDS)
+            await asyncio.to_thread(Waker(cache, "gridbay:wake"), {"job:3"})
+            assert not mine.event.is_set()
+        waker.stop()
+        for topics in (here, elsewhere):
+            await topics.stop()
+
+    asyncio.run(scenario())
+
+
+def test_without_the_cache_those_are_woken_who_wait_where_it_was_committed() -> None:
+    async def scenario() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as closed:
+            url = f"redis://127.0.0.1:{closed.getsockname()[1]}"
+        waker = Waker(redis.Redis.from_url(url), "gridbay:wake")
+        topics = Topics(url, "gridbay:wake", own=waker.name)
+        topics.start()
+        waker.listen(topics.wake_soon)
+        with topics.watch("job:1") as watch:
+            watch.event.clear()
+            await asyncio.to_thread(waker, {"job:1"})
+            await asyncio.wait_for(watch.event.wait(), BOUND_SECONDS)
+        await asyncio.to_thread(waker.stop)
+        await topics.stop()
+
+    asyncio.run(scenario())
+
+
 def test_what_is_told_between_watching_and_waiting_is_not_missed() -> None:
     async def scenario() -> None:
         topics = Topics("redis://127.0.0.1:1", "gridbay:wake")
