@@ -4,6 +4,7 @@ Money appears twice: as a decimal string in USDC for people and as an integer of
 """
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,6 +19,13 @@ IDEMPOTENT_REPLAY_HEADER = "Idempotent-Replayed"
 PAGE_MAX = 200
 WORKDIR_MAX_BYTES = 512 * 1024 * 1024
 SECRET_MAX_BYTES = 32_768
+
+
+class Once(StrEnum):
+    """How far a job is when somebody who waits is told of it, once."""
+
+    OVER = "over"
+    BILLED = "billed"
 
 
 class View(BaseModel):

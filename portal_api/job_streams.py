@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 
-from market.customer_api import JobView, LogLine
+from market.customer_api import JobView, LogLine, Once
 from market.errors import FieldError, InvalidInput, Unauthenticated
 from market.failpoints import failpoint
 from portal_api import customer_jobs
@@ -98,21 +98,23 @@ async def follow_log(
 
 
 async def follow_job(
-    portal: Portal, organization_id: str, job_id: str, *, allowed: StillAllowed, only_end: bool = False
+    portal: Portal, organization_id: str, job_id: str, *, allowed: StillAllowed, once: Once | None = None
 ) -> AsyncGenerator[bytes, None]:
-    """A `job` event at once and at every change, until the job is over and billed; only_end: none before it is over.
+    """A `job` event at once and at every change, until the job is over and billed; once: a single one, when it is so
+    far.
 
     Raises NotFound before its first frame.
     """
     spoke_at, shown = time.monotonic(), None
-    with portal.topics.watch(f"over:{job_id}" if only_end else f"job:{job_id}") as watch:
+    with portal.topics.watch(f"over:{job_id}" if once else f"job:{job_id}") as watch:
         job = await customer_jobs.get(portal, organization_id, job_id)
         yield opening()
         while not watch.ending and await _good(allowed):
-            if job != shown and (job.state.final or not only_end):
+            last = job.state.final if once is Once.OVER else job.billed
+            if job != shown and (last or once is None):
                 yield frame("job", job.model_dump_json(), str(job.version))
                 spoke_at, shown = time.monotonic(), job
-            if job.billed:
+            if last:
                 return
             spoke_at, keepalive = await _rest(watch, spoke_at)
             if keepalive:

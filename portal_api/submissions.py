@@ -24,7 +24,7 @@ from portal_api.identity import customer_secrets, idempotency
 from portal_api.identity.idempotency import Answered, Intent
 from scheduler.files import workdirs
 from scheduler.rounds import quotes
-from scheduler.rounds.quotes import Limit
+from scheduler.rounds.quotes import Limit, StandingOffers
 from scheduler.work import jobs
 from scheduler.work.jobs import NewJob
 
@@ -88,6 +88,7 @@ class SubmissionBatches:
 
     def __init__(self, base: Ground) -> None:
         self._base = base
+        self._offers = StandingOffers()
 
     def __call__(self, submissions: list[Submission]) -> Sequence[Answered | BaseException]:
         now = self._base.clock.now()
@@ -109,7 +110,8 @@ class SubmissionBatches:
         """Plan, fund and queue; by the intent's name, the answer or the refusal."""
         made: dict[tuple[str, str, str], Answered | BaseException] = {}
         planned: dict[tuple[str, str, str], tuple[Submission, Limit, str]] = {}
-        limits = quotes.limits(session, [(item.spec, item.organization_id) for item in fresh.values()])
+        wanted = [(item.spec, item.organization_id) for item in fresh.values()]
+        limits = quotes.limits(session, wanted, self._offers)
         for (name, item), limit in zip(fresh.items(), limits, strict=True):
             refusal = limit if isinstance(limit, MarketError) else self._refusal(session, item, now)
             if refusal is not None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from gridbay.client.refusals import NotAMarket
 from gridbay.client.transport import Transport, TryAgain, segment
-from market.customer_api import JobView, LogLine
+from market.customer_api import JobView, LogLine, Once
 from market.errors import MarketError, Unavailable
 
 QUIET_SECONDS = 5.0
@@ -56,7 +56,7 @@ def follow_log(
     reached = _Reached(after)
     for event in _events(transport, f"/v1/jobs/{segment(job_id)}/logs", {"follow": follow}, reached, endless=follow):
         if event.event == "end":
-            return
+            reached.end = True
         if event.event != "log":
             continue
         piece = _read(LogLine, event.data)
@@ -71,33 +71,33 @@ def follow_log(
 
 
 def follow_job(
-    transport: Transport, job_id: str, *, until: float | None = None, only_end: bool = False
+    transport: Transport, job_id: str, *, until: float | None = None, once: Once | None = None
 ) -> Iterator[JobView]:
     """The job at each change, the same one never twice in a row; ends after it is final and billed.
 
-    only_end: not before it is final. until: the moment (time.monotonic) at which to raise TimeIsUp, some seconds late
-    at most.
+    once: a single time, when it is so far. until: the moment (time.monotonic) at which to raise TimeIsUp, some seconds
+    late at most.
     """
     last: JobView | None = None
-    path, params = f"/v1/jobs/{segment(job_id)}/events", {"only_end": True} if only_end else {}
-    for event in _events(transport, path, params, _Reached(None), until=until):
+    path, params = f"/v1/jobs/{segment(job_id)}/events", {"once": once.value} if once else {}
+    reached = _Reached(None)
+    for event in _events(transport, path, params, reached, until=until):
         if not event.data:
             continue
         job = _read(JobView, event.data)
-        if job != last:
+        reached.end = job.state.final and (job.billed or once is Once.OVER)
+        if job != last and (reached.end or once is None):
             last = job
             yield job
-        if job.state.final and job.billed:
-            return
 
 
 def wait_until(transport: Transport, job_id: str, *, timeout_seconds: float | None, billed: bool) -> JobView:
     """The job once it is over, and billed if that is asked for."""
     until = None if timeout_seconds is None else time.monotonic() + timeout_seconds
     try:
-        for job in follow_job(transport, job_id, until=until, only_end=True):
-            if job.state.final and (job.billed or not billed):
-                return job
+        # To its very end, so that the connection may be used again.
+        told = list(follow_job(transport, job_id, until=until, once=Once.BILLED if billed else Once.OVER))
+        return told[-1]
     except TimeIsUp:
         pass
     raise WaitedTooLong(
@@ -127,9 +127,11 @@ def _beyond(piece: LogLine, end: LogPosition, place: LogPosition | None) -> LogL
 
 @dataclass(slots=True)
 class _Reached:
-    """Where a stream is taken up again; None: at its beginning, which for states is the state of now."""
+    """Where a stream is taken up again; None: at its beginning, which for states is the state of now. end: nothing is
+    missing any more."""
 
     place: LogPosition | None
+    end: bool = False
 
 
 def _events(
@@ -141,12 +143,13 @@ def _events(
     until: float | None = None,
     endless: bool = True,
 ) -> Iterator[ServerSentEvent]:
-    """Events: a broken stream is taken up again where it was, as long as the patience lasts.
+    """Events: a broken stream is taken up again where it was, as long as the patience lasts, unless its reader has
+    reached the end.
 
-    endless: so is one that was closed in order; its reader stops by itself at the event that is the last.
+    endless: so is one that was closed in order.
     """
     patience = transport.patience()
-    while True:
+    while not reached.end:
         silence = _silence(until)
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": str(reached.place)} if reached.place else {})
         failure: MarketError = Unavailable(f"{path} ended early", remedy="ask again")
@@ -166,7 +169,7 @@ def _events(
             if until is not None and isinstance(error, httpx.ReadTimeout):
                 continue
             failure, after = transport.unreachable(error), None
-        if not patience.wait(failure.detail, after):
+        if not reached.end and not patience.wait(failure.detail, after):
             raise failure
 
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request
 
+from market.customer_api import Once
 from portal_api.identity.principals import JobReader
 from portal_api.job_streams import StillAllowed, follow_job, follow_log, place_after
 from portal_api.portal import Portal, PortalDep
@@ -39,12 +40,12 @@ async def follow_states(
     member: JobReader,
     *,
     job_id: str,
-    only_end: Annotated[bool, Query(description="say nothing before the job is over")] = False,
+    once: Annotated[Once | None, Query(description="say nothing before the job is so far, and nothing after")] = None,
 ) -> EventStream:
     """The job as an event `job` (JobView), now and at every change, until it is over and billed."""
     portal.streams.admit(member.organization_id)
     allowed = _still_allowed(portal, request)
-    frames = follow_job(portal, member.organization_id, job_id, allowed=allowed, only_end=only_end)
+    frames = follow_job(portal, member.organization_id, job_id, allowed=allowed, once=once)
     return EventStream(await Begun.of(portal.streams.counted(member.organization_id, frames)))
 
 

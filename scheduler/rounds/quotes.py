@@ -20,9 +20,11 @@ from scheduler.placement.sieve import price_in_words, sieve
 from scheduler.placement.snapshot import Snapshot
 from scheduler.rounds import discounts, snapshots
 from scheduler.rounds.asking import request_of_spec
+from scheduler.rounds.kept import KeptMarket
 from scheduler.supply.offers import OfferRecord, cheapest_first
 
 BEST_MAX = 10
+NOTHING = Snapshot((), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +73,28 @@ def plans(session: Session, wanted: Sequence[tuple[JobSpec, str]]) -> list[Plan 
     return [_plan(books, spec, less.get(organization_id, 0)) for spec, organization_id in wanted]
 
 
-def limits(session: Session, wanted: Sequence[tuple[JobSpec, str]]) -> list[Limit | NoOffer]:
+class StandingOffers:
+    """The market as limits go by it, kept from one look to the next. For one thread."""
+
+    def __init__(self) -> None:
+        self._market = KeptMarket()
+        self._books = Books(NOTHING)
+
+    def look(self, session: Session) -> Books:
+        """As it is now, but for what is free."""
+        snapshot = self._market.read(session)
+        changes = snapshot.changes_since(self._books.snapshot)
+        if changes is None or changes.lasting:
+            self._books = Books(snapshot)
+        return self._books
+
+
+def limits(
+    session: Session, wanted: Sequence[tuple[JobSpec, str]], offers: StandingOffers | None = None
+) -> list[Limit | NoOffer]:
     """What each job may cost an hour, from one look at the market: none where every job names its highest price."""
     open_ended = {organization_id for spec, organization_id in wanted if spec.budget.max_price is None}
-    books = Books(snapshots.load(session) if open_ended else Snapshot((), ()))
+    books = (offers or StandingOffers()).look(session) if open_ended else Books(NOTHING)
     less = discounts.of(session, open_ended) if open_ended else {}
     return [_limit(books, spec, less.get(organization_id, 0)) for spec, organization_id in wanted]
 

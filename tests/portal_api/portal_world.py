@@ -234,10 +234,10 @@ class PortalWorld:
         answer = await node.report(status)
         assert answer.status_code == 200, answer.text
 
-    async def watched(self, topic: str) -> None:
-        """Until somebody in the portal waits for that topic."""
+    async def watched(self, topic: str, watches: int = 1) -> None:
+        """Until so many in the portal wait for that topic."""
         for _ in range(2000):
-            if topic in self.portal.topics._watches:
+            if len(self.portal.topics._watches.get(topic, ())) >= watches:
                 return
             await asyncio.sleep(0.005)
         raise AssertionError(f"nobody waits for {topic}")

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from portal_world import Customer, Node, PortalWorld
 
 from market.agent_api import AttemptStatus
+from market.customer_api import Once
 from market.errors import Unauthenticated
 from portal_api import job_streams
 from portal_api.job_streams import LogPlace, decoded, follow_job, follow_log, place_after
@@ -165,22 +166,27 @@ async def test_a_job_is_shown_at_each_change_until_it_is_billed(world: PortalWor
     assert json.loads([events for events in rest if events][-1][0].data)["billed"] is True
 
 
-async def test_who_waits_for_the_end_alone_is_told_of_it_at_once_and_of_nothing_before(
+async def test_who_waits_for_the_end_alone_is_told_of_it_at_once_and_of_nothing_else(
     world: PortalWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job_streams, "LOOK_AGAIN_SECONDS", 3600.0)
     node, customer = await world.node(), await world.customer()
     job_id, attempt_id = await world.placed(customer)
-    frames = follow_job(world.portal, customer.organization_id, job_id, allowed=_always, only_end=True)
-    waiting = asyncio.create_task(_next(frames))
-    await world.watched(f"over:{job_id}")
+    over, billed = (
+        asyncio.create_task(
+            _all(follow_job(world.portal, customer.organization_id, job_id, allowed=_always, once=once))
+        )
+        for once in Once
+    )
+    await world.watched(f"over:{job_id}", 2)
     await node.report(AttemptStatus(attempt_id=attempt_id, state="running"))
     await world.exited(node, attempt_id)
-    ended = json.loads((await waiting).data)
-    assert (ended["state"], ended["billed"]) == ("succeeded", False)
-    waiting = asyncio.create_task(_next(frames))
+    (ended,) = _parse(b"".join(await over).decode()).events
+    assert (json.loads(ended.data)["state"], json.loads(ended.data)["billed"]) == ("succeeded", False)
+    assert not billed.done()
     await asyncio.to_thread(world.settle)
-    assert json.loads((await waiting).data)["billed"] is True
+    (ended,) = _parse(b"".join(await billed).decode()).events
+    assert json.loads(ended.data)["billed"] is True
 
 
 async def test_a_stream_ends_when_its_token_is_no_longer_good(world: PortalWorld) -> None:

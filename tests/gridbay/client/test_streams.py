@@ -109,10 +109,14 @@ def test_each_state_comes_once_until_the_bill_is_written(market: ServedMarket, s
 
 
 def test_waiting_ends_with_the_bill_or_with_the_state(market: ServedMarket, sdk: Gridbay) -> None:
-    views = [event("job", view) for view in (job(), ended_job(3, billed=False), ended_job(3))]
-    market.on(EVENTS, lambda _: Answer(events=views))
+    def told_once(seen: Seen) -> Answer:
+        return Answer(events=[event("job", ended_job(3, billed=seen.query["once"] == "billed"))])
+
+    market.on(EVENTS, told_once)
     assert sdk.wait(JOB_ID).billed
     assert not sdk.wait(JOB_ID, billed=False).billed
+    market.fail_next(EVENTS, Answer(events=[]))
+    assert sdk.wait(JOB_ID).billed, "a market that stops ends its streams in order"
 
 
 @pytest.mark.parametrize("stays_open", [True, False])
