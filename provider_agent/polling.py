@@ -19,8 +19,9 @@ SILENCE_MOST_SECONDS = 5.0
 """A node that is silent for half a minute counts as lost, so nobody waits long with the next try."""
 HURRIED_SECONDS = 0.05
 EARLY_SECONDS = 1.0
-GATHER_SECONDS = 0.02
-"""After news the next question waits so long: what begins goes first, and what comes close together shares a poll."""
+GATHER_SECONDS = 0.04
+"""After news the next question waits so long: what begins goes first, what comes close together shares a poll, and the
+end of the shortest work is told before."""
 UNREADY_SECONDS = 1.0
 """While the pool starts the portal is told often, so that work comes as soon as it can."""
 
