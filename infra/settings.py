@@ -24,6 +24,7 @@ class Settings(BaseSettings):
 
     database_url: SecretStr = SecretStr("postgresql+psycopg://127.0.0.1/gridbay")
     database_pool_size: int = Field(default=6, ge=1, le=100)
+    """The most connections of a process that write; it has as many that only read."""
     broker_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     usage_bus_url: SecretStr = SecretStr("redis://127.0.0.1:6379/1")
     cache_url: SecretStr = SecretStr("redis://127.0.0.1:6379/2")

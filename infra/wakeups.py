@@ -40,33 +40,38 @@ class Waker:
         self._nearby: Callable[[Collection[str]], None] | None = None
         self._far: set[str] = set()
         self._lock = Lock()
-        self._lane = ThreadPoolExecutor(1, "waker")
+        self._lane: ThreadPoolExecutor | None = None
 
     def __call__(self, topics: Collection[str]) -> None:
-        if self._nearby is None:
-            self._publish(topics)
-            return
-        self._nearby(topics)
+        if self._nearby is not None:
+            self._nearby(topics)
         with self._lock:
             asked = bool(self._far)
             self._far.update(topics)
-        if not asked:
-            self._lane.submit(self._publish_far)
+            lane = self._lane
+            if lane is not None and not asked:
+                lane.submit(self._publish_far)
+        if lane is None:
+            self._publish_far()
 
     def listen(self, nearby: Callable[[Collection[str]], None]) -> None:
         """From now on `nearby` is told at once, in the thread that committed, and the others meanwhile: nobody's answer
         waits for the cache."""
-        self._nearby = nearby
+        with self._lock:
+            self._nearby, self._lane = nearby, self._lane or ThreadPoolExecutor(1, "waker")
 
     def stop(self) -> None:
-        """Tell what is left to be told."""
-        self._nearby = None
-        self._lane.shutdown()
+        """Tell what is left to be told. Who commits after this tells it itself."""
+        with self._lock:
+            self._nearby, lane, self._lane = None, self._lane, None
+        if lane is not None:
+            lane.shutdown()
 
     def _publish_far(self) -> None:
         with self._lock:
             topics, self._far = self._far, set()
-        self._publish(topics)
+        if topics:
+            self._publish(topics)
 
     def _publish(self, topics: Collection[str]) -> None:
         try:

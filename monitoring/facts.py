@@ -3,10 +3,12 @@
 Rows come back grouped as the question wants them and unsorted; what is derived from them is in monitoring.frames.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 from sqlalchemy import RowMapping, TextClause, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from market.errors import TooLarge
@@ -109,9 +111,23 @@ _KEYS = {
 
 def load(session: Session, question: Question) -> dict[str, list[Row]]:
     """The rows of a question by the name of their set. Raises TooLarge for more than ROWS_MAX of them."""
-    session.execute(text(f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}"))
-    # Compiling such a statement takes longer than running it.
-    session.execute(text("SET LOCAL jit = off"))
+    with _bounded(session):
+        return _load(session, question)
+
+
+@contextmanager
+def _bounded(session: Session) -> Iterator[None]:
+    """No statement in it takes longer than STATEMENT_TIMEOUT_MS, in a transaction or in none."""
+    session.execute(text(f"SET statement_timeout = {STATEMENT_TIMEOUT_MS}"))
+    try:
+        yield
+    finally:
+        # A transaction that failed takes it back itself.
+        with suppress(DBAPIError):
+            session.execute(text("RESET statement_timeout"))
+
+
+def _load(session: Session, question: Question) -> dict[str, list[Row]]:
     match question.report:
         case Report.GMV:
             return {"lines": _rows(session, question, _GMV.format(**_parts(question, "lines.lease_id")))}

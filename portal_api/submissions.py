@@ -1,10 +1,10 @@
 """Submitting jobs: key, plan, first window and queue in one transaction, for as many submissions as have gathered."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-import orjson
 from sqlalchemy.orm import Session
 
 from billing.charging import funding
@@ -61,7 +61,8 @@ def read_request(request: SubmitRequest) -> JobSpec:
 def submission_of(organization_id: str, key: str, request: SubmitRequest) -> Submission:
     """Raises InvalidSpec."""
     spec = read_request(request)
-    body = orjson.dumps(request.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+    # With the standard library: what a specification says may hold numbers of any size.
+    body = json.dumps(request.model_dump(mode="json"), sort_keys=True, ensure_ascii=True).encode()
     intent = Intent(organization_id, ROUTE, key, idempotency.body_digest(body))
     return Submission(intent, spec, request.workdir_sha256, current_trace())
 

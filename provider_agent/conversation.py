@@ -32,7 +32,7 @@ from market.agent_api import (
 )
 from market.canonical import canonical_json
 from market.error_codes import Kind
-from market.errors import MarketError, Unauthenticated
+from market.errors import InvalidInput, MarketError, Unauthenticated
 from market.proof_api import ProofAnswer, ProofsAnswer
 from market.resources import Inventory
 from market.signing import REPORT_TAG, NodeKey
@@ -198,7 +198,9 @@ class Conversation:
         assert self._session is not None, "a conversation is entered first"
         where = f"{method} {path.partition('?')[0]}"
         all_headers = {"Content-Type": "application/json", **(headers or {})}
-        patience = aiohttp.ClientTimeout(connect=self._timeout, sock_read=seconds_max or self._timeout)
+        answered = seconds_max or self._timeout
+        # In all as well: a portal that does not even read is waited for no longer.
+        patience = aiohttp.ClientTimeout(self._timeout + answered, connect=self._timeout, sock_read=answered)
         try:
             async with self._session.request(
                 method, self._url + path, data=content, headers=all_headers, timeout=patience, allow_redirects=False
@@ -216,12 +218,19 @@ def _json(message: BaseModel) -> bytes:
 
 
 def _proxy_to(url: str) -> str | None:
-    """As the environment says (HTTPS_PROXY, NO_PROXY...), looked up once."""
-    parts = urlsplit(url)
-    if proxy_bypass(parts.netloc):
+    """As the environment says (HTTPS_PROXY, NO_PROXY...), looked up once. Raises InvalidInput."""
+    parts, proxies = urlsplit(url), getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(parts.netloc):
         return None
-    proxies = getproxies()
-    return proxies.get(parts.scheme) or proxies.get("all")
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    kind = urlsplit(proxy).scheme
+    if kind not in ("http", "https"):
+        raise InvalidInput(
+            f"the environment names a proxy of the kind {kind}, and the agent can use HTTP ones alone",
+            remedy=f"set {parts.scheme.upper()}_PROXY to an http:// one, or put {parts.hostname} into NO_PROXY",
+        )
+    return proxy
 
 
 async def _bounded_body(where: str, response: aiohttp.ClientResponse) -> bytes:

@@ -80,6 +80,7 @@ class Nursery:
     def __init__(self) -> None:
         self._lock = Lock()
         self._process: Process | None = None
+        self._former: list[Process] = []
         self._socket: socket.socket | None = None
         self._owner = 0
 
@@ -105,9 +106,12 @@ class Nursery:
         return self._process is None or self._process.poll() is not None
 
     def _begin(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
         if self._process is not None and self._owner == os.getpid():
-            self._process.kill()  # mostly dead already; its minders need it no more
-        self.close()
+            # Dead or dying; else it forks for those who have asked, and ends.
+            self._former.append(self._process)
+        self._former = [one for one in self._former if one.poll() is None]
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
@@ -126,7 +130,8 @@ class Nursery:
         if self._socket is not None:
             self._socket.close()
         if self._process is not None and self._owner == os.getpid():
-            self._process.wait()
+            for process in (*self._former, self._process):
+                process.wait()
 
 
 _nursery = Nursery()

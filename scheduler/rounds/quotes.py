@@ -77,13 +77,13 @@ class StandingOffers:
     """The market as limits go by it, kept from one look to the next. For one thread."""
 
     def __init__(self) -> None:
-        self._market = KeptMarket()
+        self._market, self._seen = KeptMarket(), NOTHING
         self._books = Books(NOTHING)
 
     def look(self, session: Session) -> Books:
         """As it is now, but for what is free."""
         snapshot = self._market.read(session)
-        changes = snapshot.changes_since(self._books.snapshot)
+        changes, self._seen = snapshot.changes_since(self._seen), snapshot
         if changes is None or changes.lasting:
             self._books = Books(snapshot)
         return self._books

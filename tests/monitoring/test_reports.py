@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from market_history import NOON, History
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from infra.database import Database
 from market.errors import InvalidInput, TooLarge
 from market.states import Reason
 from monitoring import facts, frames
@@ -36,6 +38,22 @@ def test_an_empty_market_has_no_rows(session: Session) -> None:
     for report in Report:
         assert ask(session, report) == []
         assert ask(session, report, MODEL, DAY) == []
+
+
+def test_no_statement_of_a_report_takes_long_and_the_connections_others_may(database: Database) -> None:
+    with database.read() as session:
+        question = Question(Report.GMV, NOON, NOON + timedelta(seconds=1))
+        told: list[str] = []
+
+        def timeout(*_: object) -> list[Row]:
+            told.append(str(session.scalar(text("SHOW statement_timeout"))))
+            return []
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(facts, "_rows", timeout)
+            facts.load(session, question)
+        timeout()
+    assert told == ["20s", "1min"]
 
 
 def test_gmv_is_the_gross_of_lines_by_when_they_were_captured(session: Session) -> None:

@@ -45,6 +45,13 @@ async def test_a_key_is_for_one_body_and_must_be_there(world: PortalWorld) -> No
     assert theirs.status_code == 201 and theirs.json()["job_id"] != first.json()["job_id"]
 
 
+async def test_a_variable_may_be_a_number_of_any_size(world: PortalWorld) -> None:
+    await world.node()
+    customer = await world.customer()
+    job = await customer.submit(env={"SEED": 10**40})
+    assert (job.status_code, job.json()["spec"]["env"]) == (201, {"SEED": str(10**40)})
+
+
 async def test_one_job_straight_through_to_a_receipt_that_anybody_can_check(world: PortalWorld) -> None:
     node, customer, operator = await world.node(), await world.customer(usdc=10), await world.operator()
     job_id, attempt_id = await world.placed(customer, env={"EPOCHS": 5}, outputs=["result.txt"])

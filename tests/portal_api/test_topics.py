@@ -57,6 +57,10 @@ def test_who_waits_where_it_was_committed_is_woken_once_and_the_others_through_t
             await asyncio.to_thread(Waker(cache, "gridbay:wake"), {"job:3"})
             assert not mine.event.is_set()
         waker.stop()
+        with elsewhere.watch("job:4") as late:
+            late.event.clear()
+            await asyncio.to_thread(waker, {"job:4"})
+            assert await late.wait(BOUND_SECONDS), "who commits after the end tells it itself"
         for topics in (here, elsewhere):
             await topics.stop()
 

@@ -1,5 +1,6 @@
 """The market kept between rounds: whatever anybody committed, the next reading is what a whole one would be."""
 
+import contextlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,8 +12,9 @@ from sqlalchemy import func, select, text
 from infra.database import Database
 from market.clock import ManualClock
 from market.measured import Measure
+from market.specs import parse_job_spec
 from scheduler.placement.snapshot import Snapshot
-from scheduler.rounds import kept, placing, snapshots, terms
+from scheduler.rounds import kept, placing, quotes, snapshots, terms
 from scheduler.rounds.kept import KeptMarket
 from scheduler.rounds.queueing import Walk
 from scheduler.tables import Lease, Node, market_changes
@@ -127,6 +129,29 @@ def test_what_somebody_else_changed_is_read(database: Database, market: KeptMark
     now = whole(database)
     assert not same(now, before), "the statement changes something that rounds look at"
     assert same(read(database, market), now)
+
+
+@pytest.mark.parametrize("statement", ROOM + FACTS)
+def test_limits_by_what_is_kept_are_those_by_a_look_at_everything(
+    database: Database, market: KeptMarket, statement: str
+) -> None:
+    wanted = [(parse_job_spec({"run": "true", "resources": {"gpu": count}}), "org_a") for count in (1, 2)]
+    offers = quotes.StandingOffers()
+
+    def agree() -> None:
+        with database.transaction() as session:
+            kept_limits, limits = quotes.limits(session, wanted, offers), quotes.limits(session, wanted)
+        assert list(map(str, kept_limits)) == list(map(str, limits))
+
+    agree()
+    with contextlib.suppress(ZeroDivisionError), database.transaction() as session:
+        session.execute(text("UPDATE offers SET price_microusd_per_unit_hour = 11"))
+        quotes.limits(session, wanted, offers)
+        raise ZeroDivisionError  # it is rolled back
+    agree()
+    for one in (ROOM[0], statement, "UPDATE offers SET price_microusd_per_unit_hour = 13"):
+        write(database, one)
+        agree()
 
 
 def test_only_what_changed_of_the_room_is_read(
