@@ -65,7 +65,7 @@ def close_epoch() -> None:
 @task("billing.settle", every=2)
 def settle() -> None:
     """Carry anchors, payouts and pulls to the chain."""
-    if custody.has_treasury():
+    if custody.signs():
         base = ground()
         Settler(base.database, custody.chain(), custody.custody(), base.clock).run()
 

@@ -34,6 +34,8 @@ class Settings(BaseSettings):
     solana_rpc_urls: Annotated[list[str], NoDecode] = ["http://127.0.0.1:8899"]
     usdc_mint: str = "EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGkZwyTDt1v"
     treasury_keypair: Path | None = None
+    treasury_address: str | None = None
+    """The treasury's, for processes that sign nothing and are not given its key: all but workers."""
     secret_key_file: Path | None = None
     public_url: str = "http://127.0.0.1:8080"
     bind: str = "127.0.0.1:8080"

@@ -39,11 +39,11 @@ def sign(batch: Batch, chain: Chain, custody: Custody, config: Settings) -> Sign
     blockhash = chain.latest_blockhash()
     if batch.kind == "anchor":
         priority = prioritized(units, price)
-        anchor = memo_anchor(payer=custody.treasury, memo=batch.memo, blockhash=blockhash.value, priority=priority)
+        anchor = memo_anchor(payer=custody.signer, memo=batch.memo, blockhash=blockhash.value, priority=priority)
         return Signed(anchor, blockhash)
     if batch.kind == "table":
         growth = table_growth(
-            treasury=custody.treasury,
+            treasury=custody.signer,
             address=batch.table.address if batch.table is not None else None,
             recent_slot=slot,
             entries=batch.entries,
@@ -51,11 +51,11 @@ def sign(batch: Batch, chain: Chain, custody: Custody, config: Settings) -> Sign
             blockhash=blockhash.value,
             unit_price_microlamports=price,
         )
-        made = table_address(custody.treasury.pubkey(), slot) if batch.table is None else None
+        made = table_address(custody.signer.pubkey(), slot) if batch.table is None else None
         return Signed(growth, blockhash, made)
     if batch.pull is not None:
         pulled = pull_in(
-            treasury=custody.treasury,
+            treasury=custody.signer,
             mint=custody.mint,
             pull=batch.pull,
             memo=batch.memo,
@@ -64,7 +64,7 @@ def sign(batch: Batch, chain: Chain, custody: Custody, config: Settings) -> Sign
         )
         return Signed(pulled, blockhash)
     paid = payout_batch(
-        treasury=custody.treasury,
+        treasury=custody.signer,
         mint=custody.mint,
         payments=batch.payments,
         memo=batch.memo,

@@ -47,7 +47,7 @@ def assign(session: Session, signature: str, organization_id: str, now: datetime
     """Credit it to an organization, once. Raises NotFound, AlreadyAssigned."""
     row = session.get(TreasuryMovementRow, signature, with_for_update=True, populate_existing=True)
     if row is None or row.amount_microusd < 0:
-        raise NotFound("no unmatched deposit has this signature", remedy="list them: gridbay admin deposits")
+        raise NotFound("no unmatched deposit has this signature", remedy="list them: gridbay admin deposits list")
     if row.deposit_id is not None:
         raise AlreadyAssigned(f"it was assigned before, as {row.deposit_id}")
     made = deposits.request(session, organization_id, row.amount_microusd, now, to or custody.custody(), bounded=False)

@@ -15,9 +15,10 @@ MAKE_SECONDS_MAX = 60
 
 @dataclass(frozen=True, slots=True)
 class ChainKeys:
-    """mint: the address of the test USDC; treasury_keypair: the file of the key that pays out."""
+    """mint: the address of the test USDC; treasury: that of the key that pays out; treasury_keypair: its file."""
 
     mint: str
+    treasury: str
     treasury_keypair: Path
 
 
@@ -39,7 +40,7 @@ def chain_keys(folder: Path) -> ChainKeys:
 def _read(path: Path) -> ChainKeys | None:
     try:
         value = json.loads(path.read_text())
-        return ChainKeys(value["mint"], Path(value["treasury_keypair"]))
+        return ChainKeys(value["mint"], value["treasury"], Path(value["treasury_keypair"]))
     except (FileNotFoundError, ValueError, KeyError):
         return None
 
@@ -50,7 +51,8 @@ def _make(folder: Path) -> None:
 
     made = prepare(folder)
     part = folder / "addresses.json.part"
-    part.write_text(json.dumps({"mint": made.mint, "treasury_keypair": str(made.treasury_keypair_path)}))
+    addresses = {"mint": made.mint, "treasury": made.treasury, "treasury_keypair": str(made.treasury_keypair_path)}
+    part.write_text(json.dumps(addresses))
     part.replace(folder / "addresses.json")
 
 

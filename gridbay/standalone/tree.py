@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gridbay.standalone import engines
-from gridbay.standalone.chain_keys import chain_keys
+from gridbay.standalone.chain_keys import ChainKeys, chain_keys
 from gridbay.standalone.children import Child, Tree
 from gridbay.standalone.facts import url_of
 from gridbay.standalone.state import MarketState
@@ -24,6 +24,7 @@ STEADY_SECONDS = 2.0
 # -P keeps the working directory off the import path.
 PYTHON = (sys.executable, "-P", "-m")
 GRIDBAY = (*PYTHON, "gridbay.cli.main")
+TREASURY_KEY = "GRIDBAY_TREASURY_KEYPAIR"
 # What suits one machine and its owner: threads instead of worker processes, payouts of any size and to any address.
 SMALL = {
     "GRIDBAY_WORKER_POOL": "threads",
@@ -36,8 +37,9 @@ SMALL = {
 def market(state: MarketState, ports: Mapping[str, int], *, with_agent: bool) -> Tree:
     """The whole market, without the servers that a URL names. It makes the secrets that are not there yet."""
     servers = server_children(state, ports)
-    environment = _environment(state, ports)
-    children = [*servers, *_process_children(state.root, ports, environment)]
+    keys = chain_keys(state.folder("chain"))
+    environment = _environment(state, ports, keys)
+    children = [*servers, *_process_children(state.root, ports, environment, keys)]
     if with_agent:
         children.append(_agent(state, environment))
     return Tree(_needed(children), secrets=_secrets(state))
@@ -77,7 +79,9 @@ def _server(name: str, server: Postgres | Valkey, state: MarketState) -> Child:
     )
 
 
-def _process_children(folder: Path, ports: Mapping[str, int], environment: Mapping[str, str]) -> list[Child]:
+def _process_children(
+    folder: Path, ports: Mapping[str, int], environment: Mapping[str, str], keys: ChainKeys
+) -> list[Child]:
     def process(name: str, *, needs: tuple[str, ...] = (), probe: Probe | None = None) -> Child:
         argv = (*GRIDBAY, "process", name)
         return Child(
@@ -87,13 +91,15 @@ def _process_children(folder: Path, ports: Mapping[str, int], environment: Mappi
     migrate = replace(process("migrate", needs=("postgres",)), one_shot=True, ready_seconds=MIGRATE_SECONDS_MAX)
     # With two cores the API goes first: what works behind it starts once it answers.
     behind = ("api", "chain", "storage")
+    worker = process("worker", needs=behind)
     return [
         process("chain", probe=_rpc_probe(ports["chain"])),
         process("storage", probe=http_probe(ports["storage"], "/health")),
         migrate,
         process("api", needs=("migrate", "valkey"), probe=http_probe(ports["api"], "/health")),
         process("relay", needs=behind),
-        process("worker", needs=behind),
+        # It alone signs: a stolen portal has no key of the treasury.
+        replace(worker, env={**environment, TREASURY_KEY: str(keys.treasury_keypair)}),
         process("consumer", needs=behind),
         process("beat", needs=behind),
     ]
@@ -115,15 +121,14 @@ def _agent(state: MarketState, environment: Mapping[str, str]) -> Child:
     )
 
 
-def _environment(state: MarketState, ports: Mapping[str, int]) -> dict[str, str]:
+def _environment(state: MarketState, ports: Mapping[str, int], keys: ChainKeys) -> dict[str, str]:
     """What infra/settings.py reads, for the processes of the control plane."""
     valkey = Valkey(state.folder("valkey"), ports["valkey"])
-    keys = chain_keys(state.folder("chain"))
     return {
         **_clean_environment(),
         **SMALL,
         # Settings of the operator go to the control plane, below what the state folder decides; URLs of servers above.
-        **{name: value for name, value in os.environ.items() if name.startswith("GRIDBAY_")},
+        **_without(TREASURY_KEY, {name: value for name, value in os.environ.items() if name.startswith("GRIDBAY_")}),
         "GRIDBAY_EMBEDDED": "1",
         "GRIDBAY_STATE_DIR": str(state.root),
         "GRIDBAY_DATABASE_URL": Postgres(state.folder("postgres"), ports["postgres"]).url(),
@@ -134,7 +139,7 @@ def _environment(state: MarketState, ports: Mapping[str, int]) -> dict[str, str]
         "GRIDBAY_STORAGE_PUBLIC_URL": url_of(ports["storage"]),
         "GRIDBAY_SOLANA_RPC_URLS": url_of(ports["chain"]),
         "GRIDBAY_USDC_MINT": keys.mint,
-        "GRIDBAY_TREASURY_KEYPAIR": str(keys.treasury_keypair),
+        "GRIDBAY_TREASURY_ADDRESS": keys.treasury,
         "GRIDBAY_SECRET_KEY_FILE": str(state.secret_key_file()),
         "GRIDBAY_PUBLIC_URL": url_of(ports["api"]),
         "GRIDBAY_BIND": f"{LOOPBACK}:{ports['api']}",

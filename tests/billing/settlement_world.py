@@ -233,7 +233,7 @@ class SettlementWorld:
         faucet.mint_test_usdc(Pubkey.from_string(self._custody.address), 10**12)
         self._allow(faucet)
         owners = [Pubkey.from_string(a) for number, a in enumerate(self._wallets.values()) if number % 10]
-        payer = self._custody.treasury
+        payer = self._custody.signer
         for start in range(0, len(owners), ACCOUNTS_PER_TRANSACTION):
             create = [
                 create_token_account_instruction(payer=payer.pubkey(), owner=owner, mint=self._mint)

@@ -118,7 +118,7 @@ def test_the_tasks_carry_a_job_from_a_deposit_to_a_payout(
 ) -> None:
     monkeypatch.setattr(tasks, "ground", lambda: SimpleNamespace(database=database, clock=clock))
     ours = Custody(net.treasury_key, net.mint)
-    for name, value in (("custody", ours), ("chain", net.chain), ("has_treasury", True)):
+    for name, value in (("custody", ours), ("chain", net.chain), ("has_treasury", True), ("signs", True)):
         monkeypatch.setattr(custody, name, lambda value=value: value)
     payer, owner = net.wallet(5_000_000), net.wallet(1)
     with database.transaction() as session:

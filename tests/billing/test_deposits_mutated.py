@@ -163,7 +163,7 @@ def into_a_side_account(till: Till, asked: Deposit, amount: int) -> None:
             owner=TOKEN_PROGRAM,
         )
     )
-    owner = bytes(till.custody.treasury.pubkey())
+    owner = bytes(till.custody.signer.pubkey())
     begin = Instruction(
         TOKEN_PROGRAM,
         bytes([INITIALIZE_ACCOUNT_3]) + owner,
@@ -258,8 +258,8 @@ def test_money_under_a_reference_that_nobody_watches_any_more_is_credited_all_th
 def test_money_that_leaves_by_another_hand_is_a_mismatch(till: Till) -> None:
     exact(till, till.ask(), 1_000)
     till.look()
-    thief = transfer_instruction(till.custody.treasury.pubkey(), till.mint, str(till.payer.pubkey()), 400)
-    till.send(thief, others=(till.custody.treasury,))
+    thief = transfer_instruction(till.custody.signer.pubkey(), till.mint, str(till.payer.pubkey()), 400)
+    till.send(thief, others=(till.custody.signer,))
     till._seconds += 4
     before = reconciliation.reconcile(till.database, till.rpc, till.custody)
     assert any("not ours" in said for said in before.mismatches)

@@ -67,6 +67,14 @@ def test_no_secret_is_in_a_command_line_nor_anywhere_near_the_agent(state: Marke
     assert agent.env["GRIDBAY_PUBLIC_URL"].startswith("http://127.0.0.1:")
 
 
+def test_the_treasurys_key_is_where_it_signs_and_nowhere_else(state: MarketState) -> None:
+    with environment({"GRIDBAY_TREASURY_KEYPAIR": "/elsewhere/key.json"}):
+        children = build(state).children
+    told = {child.name for child in children if "treasury.json" in repr(child.env) or "key.json" in repr(child.env)}
+    assert told == {"worker"}
+    assert next(child for child in children if child.name == "api").env["GRIDBAY_TREASURY_ADDRESS"]
+
+
 def test_without_an_agent_there_is_none(state: MarketState) -> None:
     names = {child.name for child in build(state, with_agent=False).children}
     assert names == {"postgres", "valkey", "chain", "storage", "migrate", "api", "relay", "worker", "consumer", "beat"}
