@@ -87,8 +87,7 @@ class Nursery:
     def ask(self, path: bytes, descriptors: list[int], *, other_than: Process | None = None) -> Process:
         """Hand over a start, and say to which nursery. Raises OSError."""
         with self._lock:
-            # A fork of this process has a nursery of its own: it must not keep another's alive.
-            if self._process in (None, other_than) or self._owner != os.getpid() or self._gone():
+            if self._process is other_than or not self._serves():
                 self._begin()
             try:
                 self._send(path, descriptors)
@@ -102,8 +101,9 @@ class Nursery:
         assert self._socket is not None
         socket.send_fds(self._socket, [path], descriptors)
 
-    def _gone(self) -> bool:
-        return self._process is None or self._process.poll() is not None
+    def _serves(self) -> bool:
+        """A fork of this process has a nursery of its own: it must not keep another's alive."""
+        return self._process is not None and self._owner == os.getpid() and self._process.poll() is None
 
     def _begin(self) -> None:
         if self._socket is not None:
