@@ -10,7 +10,8 @@ from provider_agent.attempts.means import Needs, PoolState
 from provider_agent.conversation import Unreachable
 from provider_agent.minder.launcher import AlreadyStarted, LaunchFailed
 from provider_agent.pacing import Backoff
-from provider_agent.pool.cluster import RESERVE_SECONDS_MAX, LaunchRefused, Mended, NoCapacity, Pool
+from provider_agent.pool.asking import LaunchRefused, NoCapacity
+from provider_agent.pool.cluster import RESERVE_SECONDS_MAX, Mended, Pool
 from provider_agent.pool.head import PoolUnavailable
 
 LOOK_SECONDS = 3.0

@@ -16,19 +16,11 @@ from enum import StrEnum
 from pathlib import Path
 
 from provider_agent.pool import head as heads
+from provider_agent.pool.asking import LaunchRefused, NoCapacity, ask, exchange
 from provider_agent.pool.head import Head, PoolConfig, PoolUnavailable
 from provider_agent.pool.processes import PoolProcess, Watch
 from provider_agent.pool.spares import KEPT_SECONDS, Spares
-from provider_agent.pool.wire import (
-    LINE_BYTES_MAX,
-    Ask,
-    Books,
-    Refusal,
-    Release,
-    Reply,
-    Reservation,
-    Reserve,
-)
+from provider_agent.pool.wire import Ask, Books, Release, Reply, Reservation, Reserve
 
 RESERVE_SECONDS_MAX = 15.0
 LAUNCH_SECONDS_MAX = 45.0
@@ -38,14 +30,6 @@ CHILD_START_SECONDS_MAX = 60.0
 SICK_LOOKS_MAX = 3  # a pool that cannot answer so often in a row is started anew
 
 log = logging.getLogger(__name__)
-
-
-class NoCapacity(Exception):
-    """The pool's books have no room for it; whoever placed it knew less than Ray does."""
-
-
-class LaunchRefused(Exception):
-    """The resources are there, the minder would not start; the message has its words. Nothing stays reserved."""
 
 
 class Mended(StrEnum):
@@ -217,7 +201,7 @@ class Pool:
             return None
         try:
             async with asyncio.timeout(LAUNCH_SECONDS_MAX):
-                answer = json.loads(await _exchange(self._head.runner_socket, f"{attempt_dir}\n".encode()))
+                answer = json.loads(await exchange(self._head.runner_socket, f"{attempt_dir}\n".encode()))
         except (TimeoutError, OSError, ValueError):
             return None
         if "refused" in answer:
@@ -327,34 +311,4 @@ class Pool:
     async def _ask(self, request: Reserve | Release | Ask, seconds: float) -> Reply:
         if self._head is None:
             raise PoolUnavailable("the pool is not started")
-        try:
-            async with asyncio.timeout(seconds):
-                line = await _exchange(self._head.child_socket, request.model_dump_json().encode() + b"\n")
-        except TimeoutError:
-            raise PoolUnavailable(f"the pool's child gave no answer to {request.op} within {seconds:.0f} s") from None
-        except (OSError, ValueError) as error:
-            raise PoolUnavailable(f"the pool's child cannot be asked: {error}") from None
-        if not line:
-            raise PoolUnavailable("the pool's child ended before it answered")
-        reply = Reply.model_validate_json(line)
-        match reply.refusal:
-            case None:
-                return reply
-            case Refusal.NO_CAPACITY:
-                raise NoCapacity(reply.detail)
-            case Refusal.LAUNCH_FAILED:
-                raise LaunchRefused(reply.detail)
-            case _:
-                raise PoolUnavailable(reply.detail)
-
-
-async def _exchange(path: Path, line: bytes) -> bytes:
-    reader, writer = await asyncio.open_unix_connection(path, limit=LINE_BYTES_MAX)
-    try:
-        writer.write(line)
-        await writer.drain()
-        return await reader.readline()
-    finally:
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
+        return await ask(self._head.child_socket, request, seconds)

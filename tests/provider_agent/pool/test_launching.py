@@ -9,7 +9,8 @@ import pytest
 
 from provider_agent.attempts.means import Needs
 from provider_agent.launching import PoolLauncher
-from provider_agent.pool.cluster import Care, Mended, NoCapacity
+from provider_agent.pool.asking import NoCapacity
+from provider_agent.pool.cluster import Care, Mended
 
 NEEDS = Needs("att_1", ("GPU-a",), 500, 2**30)
 

@@ -17,7 +17,8 @@ from awaiting import until
 from provider_agent.minder import control, launcher, layout, orders
 from provider_agent.minder.orders import Cause, Command, Order
 from provider_agent.pool import cluster, processes
-from provider_agent.pool.cluster import LaunchRefused, Mended, NoCapacity, Pool
+from provider_agent.pool.asking import LaunchRefused, NoCapacity
+from provider_agent.pool.cluster import Mended, Pool
 from provider_agent.pool.head import PoolConfig, PoolUnavailable
 from provider_agent.pool.spares import Spares
 
