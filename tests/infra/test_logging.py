@@ -37,6 +37,16 @@ with bound_contextvars(trace="req_1", job_id="job_1", message_id=None):
         assert "message_id" not in line and line["timestamp"].endswith("Z")
 
 
+def test_a_line_below_the_level_asks_for_nothing() -> None:
+    _, lines = logged(
+        """
+structlog.get_config()["processors"].insert(0, lambda *line: structlog.get_logger("told").info("asked") or line[2])
+log.debug("nobody hears it")
+"""
+    )
+    assert lines == []
+
+
 def test_what_opens_something_is_withheld_wherever_it_stands() -> None:
     written, lines = logged(
         f"token, password, signature, signed = {OPENS!r}\n"

@@ -90,8 +90,9 @@ async def test_a_body_is_bounded_whether_it_says_its_length_or_not(world: Portal
     _problem(chunk, 413, "too_large")
 
 
+@pytest.mark.parametrize("path", ["/v1/me", "/v1/jobs?limit=1"], ids=["express lane", "framework"])
 async def test_a_fault_of_ours_tells_the_log_everything_and_the_client_a_number(
-    world: PortalWorld, monkeypatch: pytest.MonkeyPatch
+    world: PortalWorld, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     customer = await world.customer()
 
@@ -100,7 +101,7 @@ async def test_a_fault_of_ours_tells_the_log_everything_and_the_client_a_number(
 
     monkeypatch.setattr(DatabaseThreads, "read", broken)
     with structlog.testing.capture_logs([structlog.contextvars.merge_contextvars]) as logged:
-        answer = await customer.get("/v1/me")
+        answer = await customer.get(path)
     problem = _problem(answer, 500, "internal")
     request_id = answer.headers[REQUEST_ID_HEADER]
     assert request_id in problem["detail"] and "hunter2" not in answer.text and "Traceback" not in answer.text
