@@ -15,7 +15,7 @@ from market.states import JobState
 from portal_api import job_views
 from portal_api.identity.idempotency import Answered
 from portal_api.pages import Place, cursor_of
-from portal_api.portal import JobRead, Portal
+from portal_api.portal import JobRead, Portal, StateRead
 from portal_api.problems import refusal_at
 from portal_api.submissions import submission_of
 from scheduler.rounds import discounts
@@ -28,6 +28,14 @@ async def get(portal: Portal, organization_id: str, job_id: str) -> JobView:
     """The organization's job. Raises NotFound, for a foreign job as for one that never was."""
     found = await portal.reads.submit(JobRead(organization_id, job_id)) if is_id(job_id, "job") else None
     if not isinstance(found, JobView):
+        raise NotFound("there is no such job here")
+    return found
+
+
+async def state(portal: Portal, organization_id: str, job_id: str) -> JobState:
+    """How far the organization's job is. Raises NotFound, as `get` does."""
+    found = await portal.reads.submit(StateRead(organization_id, job_id)) if is_id(job_id, "job") else None
+    if not isinstance(found, JobState):
         raise NotFound("there is no such job here")
     return found
 

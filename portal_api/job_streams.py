@@ -98,23 +98,44 @@ async def follow_log(
 
 
 async def follow_job(
-    portal: Portal, organization_id: str, job_id: str, *, allowed: StillAllowed, once: Once | None = None
+    portal: Portal, organization_id: str, job_id: str, *, allowed: StillAllowed
 ) -> AsyncGenerator[bytes, None]:
-    """A `job` event at once and at every change, until the job is over and billed; once: a single one, when it is so
-    far.
+    """A `job` event at once and at every change, until the job is over and billed.
 
     Raises NotFound before its first frame.
     """
     spoke_at, shown = time.monotonic(), None
-    with portal.topics.watch(f"over:{job_id}" if once else f"job:{job_id}") as watch:
+    with portal.topics.watch(f"job:{job_id}") as watch:
         job = await customer_jobs.get(portal, organization_id, job_id)
         yield opening()
         while not watch.ending and await _good(allowed):
-            last = job.state.final if once is Once.OVER else job.billed
-            if job != shown and (last or once is None):
+            if job != shown:
                 yield frame("job", job.model_dump_json(), str(job.version))
                 spoke_at, shown = time.monotonic(), job
-            if last:
+            if job.billed:
+                return
+            spoke_at, keepalive = await _rest(watch, spoke_at)
+            if keepalive:
+                yield keepalive
+            job = await customer_jobs.get(portal, organization_id, job_id)
+
+
+async def await_job(
+    portal: Portal, organization_id: str, job_id: str, *, allowed: StillAllowed, once: Once
+) -> AsyncGenerator[bytes, None]:
+    """A single `job` event, when the job is so far.
+
+    Raises NotFound before its first frame.
+    """
+    spoke_at = time.monotonic()
+    with portal.topics.watch(f"over:{job_id}") as watch:
+        # As a rule it has just been submitted, and nothing else of it is of any use yet.
+        over = (await customer_jobs.state(portal, organization_id, job_id)).final
+        yield opening()
+        job = await customer_jobs.get(portal, organization_id, job_id) if over else None
+        while not watch.ending and await _good(allowed):
+            if job is not None and (job.state.final if once is Once.OVER else job.billed):
+                yield frame("job", job.model_dump_json(), str(job.version))
                 return
             spoke_at, keepalive = await _rest(watch, spoke_at)
             if keepalive:

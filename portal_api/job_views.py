@@ -25,10 +25,8 @@ from market.specs import Retry
 from scheduler.rounds.quotes import Limit, Plan, highest_cost
 from scheduler.supply.offers import OfferRecord
 from scheduler.work import jobs
-from scheduler.work.jobs import AttemptRecord, JobRecord
+from scheduler.work.jobs import AttemptRecord, JobKey, JobRecord
 
-JobKey = tuple[str, str]
-"""Organization id, job id."""
 _NOTHING_YET = JobCost(0, 0, settled=False)
 
 

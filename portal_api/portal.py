@@ -12,6 +12,7 @@ from starlette.requests import HTTPConnection
 from infra.ground import Ground
 from market.agent_api import ReportAnswer
 from market.customer_api import JobView
+from market.states import JobState
 from monitoring.pandas_process import Frames
 from portal_api import job_views
 from portal_api.agent_polls import Desire, HeartbeatPace, Poll, PollBatches
@@ -28,6 +29,7 @@ from portal_api.streams import StreamCounter
 from portal_api.submissions import Submission, SubmissionBatches
 from portal_api.threads import DatabaseThreads
 from portal_api.topics import Topics
+from scheduler.work import jobs
 
 CONNECTIONS_OF_BATCHERS = 4
 THREADS_MIN = 1
@@ -44,8 +46,14 @@ class JobRead:
     job_id: str
 
 
-Read = CredentialRead | JobRead
-Found = Credential | JobView | None
+@dataclass(frozen=True, slots=True)
+class StateRead:
+    organization_id: str
+    job_id: str
+
+
+Read = CredentialRead | JobRead | StateRead
+Found = Credential | JobView | JobState | None
 
 
 class Portal:
@@ -106,14 +114,21 @@ class Portal:
         with self.base.database.read() as session:
             digests = [item.sha256 for item in items if isinstance(item, CredentialRead)]
             wanted = [(item.organization_id, item.job_id) for item in items if isinstance(item, JobRead)]
+            asked = [(item.organization_id, item.job_id) for item in items if isinstance(item, StateRead)]
             credentials = tokens.find(session, digests) if digests else {}
-            jobs = job_views.load(session, wanted) if wanted else {}
-        return [
-            credentials.get(item.sha256)
-            if isinstance(item, CredentialRead)
-            else jobs.get((item.organization_id, item.job_id))
-            for item in items
-        ]
+            views = job_views.load(session, wanted) if wanted else {}
+            states = jobs.states(session, asked)
+
+        def found(item: Read) -> Found:
+            match item:
+                case CredentialRead(sha256):
+                    return credentials.get(sha256)
+                case JobRead(organization_id, job_id):
+                    return views.get((organization_id, job_id))
+                case StateRead(organization_id, job_id):
+                    return states.get((organization_id, job_id))
+
+        return [found(item) for item in items]
 
 
 async def the_portal(connection: HTTPConnection) -> Portal:

@@ -50,17 +50,21 @@ class StrictRequest(Request):
 class StrictRoute(APIRoute):
     """A route that takes JSON as RFC 8259 has it, and only the parameters it names, each as often as it may."""
 
+    @property
+    def produced(self) -> str:
+        """The media type of what it answers."""
+        return EVENTS if self.response_class is EventStream else JSON
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         fields = [field for field in get_flat_params(self.dependant) if isinstance(field.field_info, params.Query)]
         # A list may be said several times.
         known = {field.alias: str(field.field_info.annotation).startswith("list") for field in fields}
-        produced = EVENTS if self.response_class is EventStream else JSON
         takes_json = self.body_field is not None
 
         async def strict(request: Request) -> Response:
             checked = StrictRequest(request.scope, request.receive)
-            require_acceptable(request.headers.get("accept", ""), produced)
+            require_acceptable(request.headers.get("accept", ""), self.produced)
             if request.scope["query_string"]:
                 faults = list(_wrong_parameters(request, known))
                 if faults:

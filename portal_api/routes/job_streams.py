@@ -6,7 +6,7 @@ from fastapi import APIRouter, Header, Query, Request
 
 from market.customer_api import Once
 from portal_api.identity.principals import JobReader
-from portal_api.job_streams import StillAllowed, follow_job, follow_log, place_after
+from portal_api.job_streams import StillAllowed, await_job, follow_job, follow_log, place_after
 from portal_api.portal import Portal, PortalDep
 from portal_api.streams import EVENT_STREAM, Begun, EventStream
 from portal_api.strictness import StrictRoute
@@ -45,7 +45,11 @@ async def follow_states(
     """The job as an event `job` (JobView), now and at every change, until it is over and billed."""
     portal.streams.admit(member.organization_id)
     allowed = _still_allowed(portal, request)
-    frames = follow_job(portal, member.organization_id, job_id, allowed=allowed, once=once)
+    frames = (
+        follow_job(portal, member.organization_id, job_id, allowed=allowed)
+        if once is None
+        else await_job(portal, member.organization_id, job_id, allowed=allowed, once=once)
+    )
     return EventStream(await Begun.of(portal.streams.counted(member.organization_id, frames)))
 
 

@@ -1,9 +1,10 @@
 """Jobs: submitting, reading, stopping."""
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,6 +29,8 @@ from scheduler.work.locked import lock_jobs, newest_of
 
 LIST_MAX = PAGE_MAX + 1
 """A page, and the row that tells that there is another."""
+JobKey = tuple[str, str]
+"""Organization id, job id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,35 +102,40 @@ def submit(session: Session, jobs: Sequence[NewJob], now: datetime) -> list[JobR
     return [_record(SimpleNamespace(**row), ()) for row in queued]
 
 
+# In one statement: who waits for a job waits for this.
 _JOBS = Statement(
     """
-    SELECT id, organization_id, name, spec, workdir_sha256, state, reason, detail, exit_code, unit, quantity_milli,
-        price_limit_microusd_per_unit_hour, max_duration_seconds, attempts_placed, version, created_at, started_at,
-        ended_at
-    FROM jobs WHERE id = ANY(cast(:jobs AS text[]))
-    """
-)
-_ATTEMPTS = Statement(
-    """
-    SELECT attempt.job_id, attempt.id, attempt.number, attempt.state, attempt.reason, to_jsonb(made) AS components,
-        attempt.detail, attempt.node_id, node.name, attempt.provider_id, attempt.price_microusd_per_unit_hour,
-        attempt.exit_code, attempt.placed_at, attempt.started_at, attempt.ended_at
-    FROM attempts AS attempt JOIN nodes AS node ON node.id = attempt.node_id
+    SELECT job.id, job.organization_id, job.name, job.spec, job.workdir_sha256, job.state, job.reason, job.detail,
+        job.exit_code, job.unit, job.quantity_milli, job.price_limit_microusd_per_unit_hour, job.max_duration_seconds,
+        job.attempts_placed, job.version, job.created_at, job.started_at, job.ended_at,
+        attempt.id AS attempt_id, attempt.number, attempt.state AS attempt_state, attempt.reason AS attempt_reason,
+        to_jsonb(made) AS components, attempt.detail AS attempt_detail, attempt.node_id, node.name AS node_name,
+        attempt.provider_id, attempt.price_microusd_per_unit_hour, attempt.exit_code AS attempt_exit_code,
+        attempt.placed_at, attempt.started_at AS attempt_started_at, attempt.ended_at AS attempt_ended_at
+    FROM jobs AS job
+    LEFT JOIN attempts AS attempt ON attempt.job_id = job.id
+    LEFT JOIN nodes AS node ON node.id = attempt.node_id
     LEFT JOIN lease_components AS made ON made.attempt_id = attempt.id
-    WHERE attempt.job_id = ANY(cast(:jobs AS text[]))
-    ORDER BY attempt.job_id, attempt.number
+    WHERE job.id = ANY(cast(:jobs AS text[]))
+    ORDER BY job.id, attempt.number
     """
 )
+_STATES = Statement("SELECT id, organization_id, state FROM jobs WHERE id = ANY(cast(:jobs AS text[]))")
 
 
-def get(session: Session, wanted: Collection[tuple[str, str]]) -> dict[str, JobRecord]:
-    """The jobs of these (organization id, job id) by job id; one that is missing or another's is left out."""
-    if not wanted:
-        return {}
+def get(session: Session, wanted: Collection[JobKey]) -> dict[str, JobRecord]:
+    """The jobs that are wanted by job id; one that is missing or another's is left out."""
     given = set(wanted)
-    rows = _JOBS.rows(session, {"jobs": [job_id for _, job_id in given]})
-    found = [row for row in rows if (row.organization_id, row.id) in given]
-    return {record.job_id: record for record in _records(session, found)}
+    found = _by_id(session, [job_id for _, job_id in given])
+    return {job_id: record for job_id, record in found.items() if (record.organization_id, job_id) in given}
+
+
+def states(session: Session, wanted: Collection[JobKey]) -> dict[JobKey, JobState]:
+    """How far these jobs are; one that is missing or another's is left out."""
+    given = set(wanted)
+    rows = _STATES.rows(session, {"jobs": [job_id for _, job_id in given]}) if given else ()
+    found = {(row.organization_id, row.id): JobState(row.state) for row in rows}
+    return {key: found[key] for key in found.keys() & given}
 
 
 def one(session: Session, organization_id: str, job_id: str) -> JobRecord:
@@ -147,13 +155,15 @@ def list_page(
     states: Collection[JobState] = (),
 ) -> list[JobRecord]:
     """An organization's jobs, newest first. before: (created_at, id) of the last one of the page before."""
-    query = select(Job).where(Job.organization_id == organization_id)
+    query = select(Job.id).where(Job.organization_id == organization_id)
     if before is not None:
         query = query.where(tuple_(Job.created_at, Job.id) < tuple_(*before))
     if states:
         query = query.where(Job.state.in_(states))
     page = query.order_by(Job.created_at.desc(), Job.id.desc()).limit(min(limit, LIST_MAX))
-    return _records(session, session.scalars(page.execution_options(populate_existing=True)).all())
+    ids = session.scalars(page).all()
+    found = _by_id(session, ids)
+    return [found[job_id] for job_id in ids]
 
 
 def counts(session: Session, organization_id: str | None = None) -> dict[JobState, int]:
@@ -180,8 +190,7 @@ def request_stop(session: Session, organization_id: str, job_id: str, now: datet
         work = newest_of(session, job)
         if work is not None:
             stops.ask(session, [(work, Reason.STOPPED_BY_USER)], now)
-    session.flush()
-    return _records(session, [job])[0]
+    return _by_id(session, [job_id])[job_id]
 
 
 def _row(job: NewJob, now: datetime) -> dict[str, Any]:
@@ -222,13 +231,16 @@ def _row(job: NewJob, now: datetime) -> dict[str, Any]:
     }
 
 
-def _records(session: Session, jobs: Sequence[Any]) -> list[JobRecord]:
-    attempts = _attempts(session, [job.id for job in jobs if job.attempts_placed])
-    return [_record(job, attempts[job.id]) for job in jobs]
+def _by_id(session: Session, job_ids: Sequence[str]) -> dict[str, JobRecord]:
+    rows = _JOBS.rows(session, {"jobs": list(job_ids)}) if job_ids else ()
+    return {
+        job_id: _record(of_job[0], [_attempt(row) for row in of_job if row.attempt_id is not None])
+        for job_id, of_job in ((job_id, list(group)) for job_id, group in groupby(rows, attrgetter("id")))
+    }
 
 
 def _record(job: Any, attempts: Iterable[AttemptRecord]) -> JobRecord:
-    """Of a Job, or of whatever has its columns."""
+    """Of whatever has the columns of a job."""
     return JobRecord(
         job_id=job.id,
         organization_id=job.organization_id,
@@ -252,13 +264,20 @@ def _record(job: Any, attempts: Iterable[AttemptRecord]) -> JobRecord:
     )
 
 
-def _attempts(session: Session, job_ids: Sequence[str]) -> dict[str, list[AttemptRecord]]:
-    found: dict[str, list[AttemptRecord]] = defaultdict(list)
-    if not job_ids:
-        return found
-    for job_id, attempt_id, number, state, reason, made, *others in _ATTEMPTS.rows(session, {"jobs": list(job_ids)}):
-        components = None if made is None else Components(**made)
-        found[job_id].append(
-            AttemptRecord(attempt_id, number, AttemptState(state), Reason(reason), components, *others)
-        )
-    return found
+def _attempt(row: Any) -> AttemptRecord:
+    return AttemptRecord(
+        attempt_id=row.attempt_id,
+        number=row.number,
+        state=AttemptState(row.attempt_state),
+        reason=Reason(row.attempt_reason),
+        components=None if row.components is None else Components(**row.components),
+        detail=row.attempt_detail,
+        node_id=row.node_id,
+        node_name=row.node_name,
+        provider_id=row.provider_id,
+        price_microusd_per_unit_hour=row.price_microusd_per_unit_hour,
+        exit_code=row.attempt_exit_code,
+        placed_at=row.placed_at,
+        started_at=row.attempt_started_at,
+        ended_at=row.attempt_ended_at,
+    )

@@ -30,6 +30,14 @@ REQUESTS: dict[str, tuple[str, str, Any, dict[str, str]]] = {
     "an answer in XML": ("GET", "/v1/balance", b"", {"Accept": "text/xml"}),
     "an unknown parameter": ("GET", "/v1/balance?full=1", b"", {}),
     "a balance": ("GET", "/v1/balance", b"", {}),
+    "a stream of no job": ("GET", "/v1/jobs/job_1/events?once=over", b"", {}),
+    "another stream of no job": ("GET", "/v1/jobs/job_1/events", b"", {}),
+    "an unknown choice": ("GET", "/v1/jobs/job_1/events?once=never", b"", {}),
+    "a choice said twice": ("GET", "/v1/jobs/job_1/events?once=over&once=over", b"", {}),
+    "a stream of JSON": ("GET", "/v1/jobs/job_1/events", b"", {"Accept": "application/json"}),
+    "a segment of nothing": ("GET", "/v1/jobs//events", b"", {}),
+    "a segment of two": ("GET", "/v1/jobs/job_1%2F2/events", b"", {}),
+    "a stop of no job": ("POST", "/v1/jobs/job_1/stop", b"", {}),
     "a wrong method": ("DELETE", "/v1/balance", b"", {}),
     "somebody else's right": ("POST", "/agent/v1/poll", {"boot_id": "b"}, JSON),
 }
@@ -47,8 +55,9 @@ async def test_it_answers_as_the_framework_does(world: PortalWorld, monkeypatch:
 
 
 def test_what_a_busy_market_is_made_of_is_on_it() -> None:
-    found = {(method, path) for method, path, _ in lanes(route for one in ROUTERS for route in one.router.routes)}
-    assert {("POST", "/v1/jobs"), ("POST", "/agent/v1/poll"), ("POST", "/agent/v1/reports")} <= found
+    found = {place for place, _ in lanes(route for one in ROUTERS for route in one.router.routes)}
+    assert {("POST", "/v1/jobs", ""), ("GET", "/v1/jobs", "events")} <= found
+    assert {("POST", "/agent/v1/poll", ""), ("POST", "/agent/v1/reports", "")} <= found
 
 
 async def test_it_is_taken(world: PortalWorld, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from market.agent_api import AttemptStatus
 from market.customer_api import Once
 from market.errors import Unauthenticated
 from portal_api import job_streams
-from portal_api.job_streams import LogPlace, decoded, follow_job, follow_log, place_after
+from portal_api.job_streams import LogPlace, await_job, decoded, follow_job, follow_log, place_after
 from portal_api.streams import StreamCounter
 
 pytestmark = pytest.mark.anyio
@@ -174,7 +174,7 @@ async def test_who_waits_for_the_end_alone_is_told_of_it_at_once_and_of_nothing_
     job_id, attempt_id = await world.placed(customer)
     over, billed = (
         asyncio.create_task(
-            _all(follow_job(world.portal, customer.organization_id, job_id, allowed=_always, once=once))
+            _all(await_job(world.portal, customer.organization_id, job_id, allowed=_always, once=once))
         )
         for once in Once
     )
