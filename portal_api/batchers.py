@@ -1,10 +1,11 @@
-"""Batchers: one thread and one transaction for whatever gathered while the last one ran; no timer.
+"""Batchers: one thread and one transaction for whatever gathered while the last one ran, and shortly after.
 
 When idle a batch is of one and nothing waits; in a burst it is of hundreds, which is what makes the portal fast.
 """
 
 import asyncio
 import contextvars
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Generic, TypeVar
 
 import structlog
 
+from infra.pace import Pace
 from infra.telemetry import BATCH_SIZE
 from portal_api.problems import Busy
 
@@ -23,6 +25,7 @@ Result = TypeVar("Result")
 QUEUE_MAX = 5_000
 BATCH_MAX = 200
 STOP_SECONDS = 10.0
+GATHER_SECONDS_MAX = 0.06
 
 
 @dataclass(slots=True)
@@ -55,6 +58,7 @@ class Batcher(Generic[Item, Result]):
         self._queue: deque[_Waiting[Item, Result]] = deque()
         self._changed = Condition()
         self._stopping = False
+        self._pace = Pace(GATHER_SECONDS_MAX)
         self._thread = Thread(target=self._work, name=f"batcher-{name}", daemon=True)
 
     def start(self) -> None:
@@ -82,7 +86,8 @@ class Batcher(Generic[Item, Result]):
 
     def _work(self) -> None:
         while batch := self._next():
-            outcomes = self._outcomes(batch)
+            with self._pace.piece():
+                outcomes = self._outcomes(batch)
             loops = {id(waiting.loop): waiting.loop for waiting, _ in outcomes}
             for key, loop in loops.items():
                 of_loop = [outcome for outcome in outcomes if id(outcome[0].loop) == key]
@@ -96,6 +101,10 @@ class Batcher(Generic[Item, Result]):
         with self._changed:
             while not self._queue and not self._stopping:
                 self._changed.wait()
+            full = self._stopping or len(self._queue) >= self._batch_max
+        if not full and (seconds := self._pace.wait_seconds):
+            time.sleep(seconds)
+        with self._changed:
             return [self._queue.popleft() for _ in range(min(len(self._queue), self._batch_max))]
 
     def _outcomes(self, batch: list[_Waiting[Item, Result]]) -> list[Outcome[Item, Result]]:

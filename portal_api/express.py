@@ -1,8 +1,9 @@
 """The express lane: the calls that a busy market is made of, without the framework's machinery in between.
 
 A route is on it when all it takes is what this module knows how to give: the portal, who asks, a JSON body or the raw
-request, headers, the last segment of its path but one, a choice in its query. It stays a route like the others, with its place in the OpenAPI document; what it refuses, it refuses
-in the same words. A request that is in any way out of the ordinary takes the framework's way.
+request, headers, the last segment of its path but one, a choice in its query. It stays a route like the others, with
+its place in the OpenAPI document; what it refuses, it refuses in the same words. A request that is in any way out of
+the ordinary takes the framework's way.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence

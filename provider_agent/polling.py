@@ -19,9 +19,10 @@ SILENCE_MOST_SECONDS = 5.0
 """A node that is silent for half a minute counts as lost, so nobody waits long with the next try."""
 HURRIED_SECONDS = 0.05
 EARLY_SECONDS = 1.0
-GATHER_SECONDS = 0.04
-"""After news the next question waits so long: what begins goes first, what comes close together shares a poll, and the
-end of the shortest work is told before."""
+GATHER_SECONDS, GATHER_SECONDS_MAX = 0.04, 0.08
+GATHER_ATTEMPT_SECONDS = 0.01
+"""After news the next question waits the first of these: what begins goes first, what comes close together shares a
+poll, and the end of the shortest work is told before. Longer on a node with many attempts, by so much for each."""
 UNREADY_SECONDS = 1.0
 """While the pool starts the portal is told often, so that work comes as soon as it can."""
 
@@ -63,7 +64,8 @@ class Polling:
             else:
                 backoff.reset()
             if news:
-                await asyncio.sleep(GATHER_SECONDS)
+                many = GATHER_ATTEMPT_SECONDS * len(polled.answer.attempts)
+                await asyncio.sleep(min(max(many, GATHER_SECONDS), GATHER_SECONDS_MAX))
             patience = wait_seconds if self._launcher.state == "ready" else min(wait_seconds, UNREADY_SECONDS)
             # An answer that was long on its way makes its deadlines early by that: ask again at once, for exact ones.
             wait = 0.0 if news and polled.is_early(boottime_ns(), EARLY_SECONDS) else patience

@@ -16,8 +16,10 @@ from provider_agent.spool import Spool
 from provider_agent.telemetry import REPORTS
 
 PACE_SECONDS = 1.0
-GATHER_SECONDS = 0.03
-"""So long after an answer the next report waits for others to join it: one after a pause waits for nothing."""
+GATHER_SECONDS, GATHER_SECONDS_MAX = 0.03, 0.1
+GATHER_TIMES = 2
+"""After an answer the next report waits for others to join it, so often as long as that answer took, within these: one
+after a pause waits for nothing, and a portal that is busy is told in larger pieces."""
 STATUSES_MAX = 64
 REPEAT_FIRST_SECONDS = 2.0
 REPEAT_MOST_SECONDS = 30.0
@@ -59,18 +61,19 @@ class Reports:
         """Report for ever. Raises Unauthenticated when the node's credential is no good."""
         backoff = Backoff(most_seconds=5.0)
         statuses_only = False
-        answered_at = 0.0
+        next_at = 0.0
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(PACE_SECONDS):
                     await self._wake.wait()
-            if (wait := answered_at + GATHER_SECONDS - time.monotonic()) > 0:
+            if (wait := next_at - time.monotonic()) > 0:
                 await asyncio.sleep(wait)
             self._wake.clear()
             report = self._next_report(statuses_only=statuses_only)
             if report is None:
                 statuses_only = False
                 continue
+            asked_at = time.monotonic()
             try:
                 answer = await self._conversation.report(report)
             except Unreachable as error:
@@ -88,6 +91,8 @@ class Reports:
                 continue
             failpoint("agent.report.sent")
             answered_at = time.monotonic()
+            pause = GATHER_TIMES * (answered_at - asked_at)
+            next_at = answered_at + min(max(pause, GATHER_SECONDS), GATHER_SECONDS_MAX)
             REPORTS.labels("taken").inc()
             backoff.reset()
             statuses_only = False

@@ -1,6 +1,7 @@
 """The scheduler's Celery tasks. All read the truth themselves: how often they are asked changes nothing."""
 
 import contextlib
+import time
 from functools import partial
 
 import redis
@@ -8,6 +9,7 @@ import structlog
 
 from infra.bus.tasks import PLACE_QUEUE, task
 from infra.ground import ground
+from infra.pace import Pace
 from scheduler.proofs import mending, planning, rates, verifying
 from scheduler.proofs.judgement import Check
 from scheduler.rounds import kept, placing, queueing, records
@@ -20,16 +22,21 @@ from scheduler.work.locked import BATCH_MAX
 SWEEP = "scheduler.sweep"
 log = structlog.get_logger(__name__)
 PASSES_MAX = 20
+ROUND_GATHERS_SECONDS_MAX = 0.08
+_rounds = Pace(ROUND_GATHERS_SECONDS_MAX)
 
 
 @task(PLACE, queue=PLACE_QUEUE, every=2)
 def place() -> None:
     """Place what is queued."""
     base = ground()
+    # Many rounds in a row would each look at little.
+    time.sleep(_rounds.wait_seconds)
     # The relay asks again only once this key is gone; it goes before anything is read, so that no wish is lost.
     with contextlib.suppress(redis.RedisError):
         base.cache.delete(base.settings.key("wake", PLACE))
-    placing.run(base.database, base.clock, limit=base.settings.placement_round_max)
+    with _rounds.piece():
+        placing.run(base.database, base.clock, limit=base.settings.placement_round_max)
 
 
 @task(SWEEP, every=2)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from infra.pace import Pace
 from portal_api.batchers import Batcher
 from portal_api.problems import Busy
 
@@ -47,6 +48,34 @@ def test_what_gathers_while_a_batch_runs_is_the_next_batch() -> None:
         gate.set()
         assert await asyncio.gather(*tasks) == [2, 4, 6, 8]
         assert doubler.batches == [[1], [2, 3, 4]]
+        batcher.stop()
+
+    asyncio.run(scenario())
+
+
+class _HeldPace(Pace):
+    """Keeps the next batch waiting until it is let go."""
+
+    let_go = threading.Event()
+
+    @property
+    def wait_seconds(self) -> float:
+        assert self.let_go.wait(10)
+        return 0.0
+
+
+def test_what_comes_before_the_pace_lets_a_batch_begin_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("portal_api.batchers.Pace", _HeldPace)
+
+    async def scenario() -> None:
+        doubler = Doubler()
+        batcher: Batcher[int, int] = Batcher("test", doubler)
+        batcher.start()
+        tasks = [asyncio.create_task(batcher.submit(item)) for item in (1, 2, 3)]
+        await asyncio.sleep(0)
+        _HeldPace.let_go.set()
+        assert await asyncio.gather(*tasks) == [2, 4, 6]
+        assert doubler.batches == [[1, 2, 3]]
         batcher.stop()
 
     asyncio.run(scenario())

@@ -173,9 +173,7 @@ async def test_who_waits_for_the_end_alone_is_told_of_it_at_once_and_of_nothing_
     node, customer = await world.node(), await world.customer()
     job_id, attempt_id = await world.placed(customer)
     over, billed = (
-        asyncio.create_task(
-            _all(await_job(world.portal, customer.organization_id, job_id, allowed=_always, once=once))
-        )
+        asyncio.create_task(_all(await_job(world.portal, customer.organization_id, job_id, allowed=_always, once=once)))
         for once in Once
     )
     await world.watched(f"over:{job_id}", 2)
