@@ -68,7 +68,7 @@ async def release(attempt: Attempt) -> None:
     with suppress(orders.UnreadableFile):
         order = attempt.minder_order or orders.read_order(attempt.folder)
         if order is not None:
-            await asyncio.to_thread(attempt.means.sandbox.clean_up, order)
+            attempt.means.sandbox.clean_up(order)
     try:
         await attempt.means.launcher.release(attempt.attempt_id)
     except MarketError as error:
@@ -117,7 +117,9 @@ async def _run_and_deliver(attempt: Attempt) -> None:
     )
     try:
         if attempt.record.stage is Stage.LAUNCHING:
-            _note_end(attempt, meter, await watch(attempt, meter))
+            result = await watch(attempt, meter)
+            # Nobody need write it down: the next agent finds the same outcome on disk, or the same loss.
+            attempt.note(final_read=meter.take_final(), stage=Stage.ENDED, result=result)
         assert attempt.record.result is not None, "what has ended has a result"
         # The pool has its books: a new attempt on the same devices waits there until they are given back.
         releasing = asyncio.create_task(_release_soon(attempt))

@@ -50,7 +50,10 @@ class Sandbox(Protocol):
         """Ready the workdir and the groups of an attempt (they exist from now on) and build its command."""
 
     def clean_up(self, order: Order) -> None:
-        """Remove what the attempt left on the host besides its folder; may be called again, and after a lost minder."""
+        """Remove what the attempt left on the host besides its folder; may be called again, and after a lost minder.
+
+        Quick: as a rule the minder has done it.
+        """
 
 
 def thread_environment(cpus: float) -> dict[str, str]:
