@@ -131,8 +131,8 @@ async def await_job(
     with portal.topics.watch(f"over:{job_id}") as watch:
         # As a rule it has just been submitted, and nothing else of it is of any use yet.
         over = (await customer_jobs.state(portal, organization_id, job_id)).final
-        yield opening()
         job = await customer_jobs.get(portal, organization_id, job_id) if over else None
+        yield opening()
         while not watch.ending and await _good(allowed):
             if job is not None and (job.state.final if once is Once.OVER else job.billed):
                 yield frame("job", job.model_dump_json(), str(job.version))

@@ -122,4 +122,6 @@ class Reports:
                 told.accepted.set()
             else:
                 told.due_at = time.monotonic() + told.backoff.next_seconds()
+        if any(told.due_at == 0 for told in self._told.values()):
+            self._wake.set()  # more than one report takes, or told meanwhile
         self._spool.settle(answer.durable_through)

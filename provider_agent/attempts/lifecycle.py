@@ -1,8 +1,8 @@
 """The way of one attempt on its node, told from the top; it can be entered again wherever a killed agent left it."""
 
 import asyncio
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
 
 from market.errors import MarketError
 from provider_agent.attempts import start
@@ -17,6 +17,7 @@ from provider_agent.minder import control, layout, orders
 
 KILL_LOOKS_MAX = 100
 RELEASE_SECONDS = 0.005
+SAVE_SECONDS = 0.1
 
 
 async def live(attempt: Attempt) -> None:
@@ -81,6 +82,19 @@ async def _release_soon(attempt: Attempt) -> None:
     await release(attempt)
 
 
+@contextmanager
+def _saved_unless_soon_over(attempt: Attempt) -> Iterator[None]:
+    """Most deliveries are over before their end need be written down; the outcome on disk is all there is till then."""
+    saving = asyncio.get_running_loop().call_later(SAVE_SECONDS, attempt.save)
+    try:
+        yield
+    except BaseException:
+        attempt.save()
+        raise
+    finally:
+        saving.cancel()
+
+
 async def _unless_stopped(attempt: Attempt, work: Coroutine[None, None, None]) -> None:
     """One step of the beginning, given up when the attempt is to stop before its command runs."""
     step = asyncio.create_task(work)
@@ -118,12 +132,12 @@ async def _run_and_deliver(attempt: Attempt) -> None:
     try:
         if attempt.record.stage is Stage.LAUNCHING:
             result = await watch(attempt, meter)
-            # Nobody need write it down: the next agent finds the same outcome on disk, or the same loss.
             attempt.note(final_read=meter.take_final(), stage=Stage.ENDED, result=result)
         assert attempt.record.result is not None, "what has ended has a result"
         # The pool has its books: a new attempt on the same devices waits there until they are given back.
         releasing = asyncio.create_task(_release_soon(attempt))
-        await deliver(attempt, attempt.record.result, shipping)
+        with _saved_unless_soon_over(attempt):
+            await deliver(attempt, attempt.record.result, shipping)
         await releasing
     finally:
         shipping.cancel()

@@ -10,6 +10,7 @@ from agent_process import AgentProcess, archive, is_running
 from far_side import TOKEN, FarSide
 
 from market.states import Reason
+from provider_agent.attempts.record import Record, Result, Stage, read_record
 from provider_agent.minder import control, layout, orders
 from provider_agent.sandbox.runtime import find_runtime
 
@@ -34,6 +35,19 @@ def test_a_job_runs_and_everything_of_it_arrives(far: FarSide, agent: AgentProce
     (chain,) = far.wait(lambda: [chain for chain in far.chains(attempt_id) if chain[-1].final])
     assert 0 < chain[-1].run_ms < 60_000
     assert far.complaints == []
+
+
+def test_an_end_that_the_portal_cannot_hear_of_is_written_down(far: FarSide, agent: AgentProcess) -> None:
+    far.fail(lambda _, path: path == "/agent/v1/reports", times=1000)
+    attempt_id = far.want("exit 3")
+
+    def ended() -> Record | None:
+        record = read_record(agent.attempt_dir(attempt_id))
+        return record if record is not None and record.stage is Stage.ENDED else None
+
+    record = far.wait(ended)
+    assert record.final_read
+    assert record.result == Result(reason=Reason.FAILED_EXIT_CODE, exit_code=3)
 
 
 def test_an_order_that_came_with_the_poll_is_not_asked_for(far: FarSide, agent: AgentProcess) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from market.agent_api import AttemptStatus, Report, ReportAnswer
 from market.states import Reason
-from provider_agent.reports import Reports
+from provider_agent.reports import STATUSES_MAX, Reports
 from provider_agent.spool import Spool
 
 
@@ -57,3 +57,21 @@ def test_an_end_waits_for_nothing_and_those_that_come_meanwhile_share_a_report(
 
     runner.run(asyncio.wait_for(go(), 20))
     assert portal.heard == [["one"], ["two", "three"]]
+
+
+def test_more_ends_than_a_report_takes_wait_for_no_pause(
+    runner: asyncio.Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("provider_agent.reports.PACE_SECONDS", 3600.0)
+    portal = Portal()
+    portal.hear.set()
+
+    async def go() -> None:
+        reports = Reports(portal, Spool(tmp_path), "node")  # type: ignore[arg-type]
+        told = [reports.tell(ended(f"attempt-{number}")) for number in range(2 * STATUSES_MAX + 1)]
+        life = asyncio.create_task(reports.run())
+        await asyncio.gather(*(one.wait() for one in told))
+        life.cancel()
+
+    runner.run(asyncio.wait_for(go(), 20))
+    assert [len(statuses) for statuses in portal.heard] == [STATUSES_MAX, STATUSES_MAX, 1]
