@@ -60,9 +60,10 @@ class PollBatches:
             nodes.heartbeat(session, beats, now)
             desires = desired.desired_state(session, {poll.node_id for poll in polls}, now)
             news = [desires.get(poll.node_id) if _hears(poll, desires) else None for poll in polls]
-            told = {poll.node_id: poll.streams for poll, desire in zip(polls, news, strict=True) if desire is not None}
-            durable = usage.durable_through(session, told)
             unknown = _unknown(zip(polls, news, strict=True))
+            # What is to begin is waited for; the next answer says what is durable.
+            told = (poll for poll, desire in zip(polls, news, strict=True) if desire and not unknown.get(poll.node_id))
+            durable = usage.durable_through(session, {poll.node_id: poll.streams for poll in told})
             orders = agent_orders.without_secrets(session, self._base, unknown, now)
         for desire in filter(None, news) if orders else ():
             desire.attempts[:] = [
@@ -93,7 +94,7 @@ def _outcome(
 ) -> Desire | MarketError | None:
     if poll.node_id not in known:
         return NotFound("this node is not known here")
-    return None if desire is None else Desire(desire.version, desire.attempts, durable[poll.node_id])
+    return None if desire is None else Desire(desire.version, desire.attempts, durable.get(poll.node_id, {}))
 
 
 class HeartbeatPace:

@@ -48,11 +48,12 @@ class ReportBatches:
         now = self._base.clock.now()
         with self._base.database.transaction() as session:
             accepted = attempts.report_many(session, [(report.node_id, report.statuses) for report in reports], now)
-            durable = usage.durable_through(session, _streams_asked(reports))
             failpoint("api.reports.before_commit")
         failpoint("api.reports.after_commit")
         refused = self._publish([report.usage for report in reports if report.usage is not None])
         failpoint("api.reports.published")
+        with self._base.database.read() as session:
+            durable = usage.durable_through(session, _streams_asked(reports))
         return [
             refused
             if refused is not None and report.usage is not None
