@@ -4,7 +4,7 @@ A GPU slot with a free part is worth what the best choice among a few of the nex
 knows them, so it is the mean over samples drawn from the recent ones. Requests also cost CPU and memory of the node:
 the worth is kept for several prices of these, and the price that says least is the true one (a Lagrangian bound on
 what the node can still serve). So GPUs stranded without CPU or memory count as lost without a rule of their own.
-docs/placement.md has the method, its figures and what did not help.
+docs/placement.md has the method, docs/placement-figures.md its figures and what did not help.
 """
 
 from collections.abc import Sequence
