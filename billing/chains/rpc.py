@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
+import os
+import weakref
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -12,6 +14,7 @@ from solana.exceptions import SolanaRpcException
 from solana.rpc.async_api import AsyncClient
 from solana.rpc.jsonrpc import JsonRpcErrorCode, JsonRpcRequest, SolanaJsonRpcError
 
+from billing.chains.loops import OwnLoop
 from billing.chains.port import ChainRefused, ChainUnavailable
 
 _REFUSALS: Final = frozenset(
@@ -33,10 +36,21 @@ T = TypeVar("T")
 logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 
+_loop = OwnLoop()
+
+
 class Rpc:
+    """Its connections are kept for as long as it is, in each process: one to a real RPC costs a handshake."""
+
     def __init__(self, timeout: float) -> None:
         """`timeout`: seconds that one question may take in all."""
         self._timeout = timeout
+        self._clients: dict[tuple[int, str], AsyncClient] = {}
+        weakref.finalize(self, _close, self._clients)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Have questions asked from a thread that runs no event loop; what they give or raise."""
+        return _loop.run(work)
 
     async def ask(self, url: str, method: str, params: list[Any], answer: TypeAdapter[T]) -> T:
         """Raises ChainUnavailable, and ChainRefused for what would be refused again."""
@@ -55,8 +69,18 @@ class Rpc:
 
     async def call(self, url: str, method: str, params: list[Any]) -> object:
         """The result as it comes. Raises TimeoutError, SolanaRpcException, SolanaJsonRpcError, ValueError."""
-        async with asyncio.timeout(self._timeout), AsyncClient(url, timeout=self._timeout) as client:
+        key = os.getpid(), url
+        client = self._clients.get(key)
+        if client is None:
+            client = self._clients[key] = AsyncClient(url, timeout=self._timeout)
+        async with asyncio.timeout(self._timeout):
             return await client.send_rpc_request(JsonRpcRequest(method=method, params=params), object)
+
+
+def _close(clients: Mapping[tuple[int, str], AsyncClient]) -> None:
+    for (pid, _), client in clients.items():
+        if pid == os.getpid():
+            _loop.start(client.close())
 
 
 @contextmanager

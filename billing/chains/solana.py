@@ -1,6 +1,5 @@
 """The chain port over Solana's JSON-RPC: the same code for the local chain and for a real cluster."""
 
-import asyncio
 import base64
 from collections.abc import Sequence
 from dataclasses import replace
@@ -39,8 +38,7 @@ T = TypeVar("T")
 class SolanaChain:
     """Reads go to one face and fail over to the next, sends go to all; what is not there, two must say.
 
-    Each call runs its own event loop and client, which leaves nothing behind for a forked worker to inherit; it must
-    not be made from a thread that runs an event loop.
+    It must not be called from a thread that runs an event loop. A forked worker inherits no connection.
     """
 
     def __init__(self, urls: Sequence[str], timeout: float = 10.0, rpc: Rpc | None = None) -> None:
@@ -79,7 +77,7 @@ class SolanaChain:
                     raise ValueError(f"it is about {answered}, not {signature}")
             return signature
 
-        return asyncio.run(self._faces.all(tell))
+        return self._rpc.run(self._faces.all(tell))
 
     def simulate(self, wire: bytes) -> Simulation:
         answer = self._ask_one("simulateTransaction", [_base64(wire), _SIMULATE], answers.SIMULATION).value
@@ -92,7 +90,7 @@ class SolanaChain:
                 (await self._rpc.ask(url, "simulateTransaction", params, answers.SIMULATION)).value.err
             )
 
-        said = asyncio.run(self._faces.witnesses(refusal_at))
+        said = self._rpc.run(self._faces.witnesses(refusal_at))
         return said[0] if all(failure == said[0] for failure in said) else None
 
     def signature_statuses(self, signatures: Sequence[str]) -> list[SignatureStatus]:
@@ -100,7 +98,7 @@ class SolanaChain:
             raise ValueError(f"{len(signatures)} signatures in one call: at most {STATUSES_MAX}")
         if not signatures:
             return []
-        return asyncio.run(self._faces.one(lambda url: self._statuses(url, signatures)))
+        return self._rpc.run(self._faces.one(lambda url: self._statuses(url, signatures)))
 
     def finalized_status(self, signature: str) -> SignatureStatus | None:
         async def verdict_at(url: str) -> SignatureStatus | None:
@@ -108,7 +106,7 @@ class SolanaChain:
             # The slot is no part of what must be agreed on.
             return replace(status, slot=None) if status.state is SignatureState.FINALIZED else None
 
-        return asyncio.run(self._faces.verdict(verdict_at))
+        return self._rpc.run(self._faces.verdict(verdict_at))
 
     def is_expired_everywhere(self, signature: str, last_valid_block_height: int) -> bool:
         async def expired_at(url: str) -> bool:
@@ -118,7 +116,7 @@ class SolanaChain:
             (status,) = await self._statuses(url, [signature])
             return status.state == SignatureState.UNKNOWN
 
-        return asyncio.run(self._faces.agree(expired_at))
+        return self._rpc.run(self._faces.agree(expired_at))
 
     def signatures_for_address(
         self,
@@ -150,7 +148,7 @@ class SolanaChain:
                     raise ValueError(f"it is about {transaction.signature}, not {signature}")
             return transaction
 
-        return asyncio.run(self._faces.one(read_at))
+        return self._rpc.run(self._faces.one(read_at))
 
     def token_balance(self, owner: str, mint: str) -> int:
         options = {"encoding": "base64"} | _FINALIZED
@@ -161,7 +159,7 @@ class SolanaChain:
             with reading(url, "getAccountInfo"):
                 return 0 if account is None else account.token_amount()
 
-        return asyncio.run(self._faces.one(read_at))
+        return self._rpc.run(self._faces.one(read_at))
 
     def missing_token_accounts(self, owners: Sequence[str], mint: str) -> frozenset[str]:
         if len(owners) > TOKEN_ACCOUNTS_MAX:
@@ -175,7 +173,7 @@ class SolanaChain:
                 pairs = list(zip(owners, found, strict=True))
             return frozenset(owner for owner, account in pairs if account is None or not account.is_token_account())
 
-        return frozenset.intersection(*asyncio.run(self._faces.witnesses(missing_at)))
+        return frozenset.intersection(*self._rpc.run(self._faces.witnesses(missing_at)))
 
     def holdings(self, token_accounts: Sequence[str]) -> list[Holding | None]:
         if len(token_accounts) > TOKEN_ACCOUNTS_MAX:
@@ -190,7 +188,7 @@ class SolanaChain:
                 pairs = zip(token_accounts, found, strict=True)
                 return [Holding() if account is None else account.holding() for _, account in pairs]
 
-        said = asyncio.run(self._faces.witnesses(holdings_at))
+        said = self._rpc.run(self._faces.witnesses(holdings_at))
         return [each[0] if all(other == each[0] for other in each) else None for each in zip(*said, strict=True)]
 
     def table_entries(self, address: str) -> tuple[str, ...] | None:
@@ -201,7 +199,7 @@ class SolanaChain:
             with reading(url, "getAccountInfo"):
                 return None if account is None else account.table_entries()
 
-        return asyncio.run(self._faces.verdict(entries_at))
+        return self._rpc.run(self._faces.verdict(entries_at))
 
     def sol_balance(self, address: str) -> int:
         return self._ask_one("getBalance", [address, _FINALIZED], answers.BALANCE).value
@@ -218,7 +216,7 @@ class SolanaChain:
             ]
 
     def _ask_one(self, method: str, params: list[Any], answer: TypeAdapter[T]) -> T:
-        return asyncio.run(self._faces.one(lambda url: self._rpc.ask(url, method, params, answer)))
+        return self._rpc.run(self._faces.one(lambda url: self._rpc.ask(url, method, params, answer)))
 
 
 def _base64(wire: bytes) -> str:

@@ -11,7 +11,7 @@ REASONS = {
     Reason.QUEUED_FOR_PLACEMENT: "waits for the next round of placement",
     Reason.QUEUED_FOR_CAPACITY: "waits for free capacity",
     Reason.QUEUED_FOR_FUNDS: "waits for money",
-    Reason.NO_OFFER: "no offer matches at its price",
+    Reason.NO_OFFER: "no offer matches it",
     Reason.RECOVERING_PROVIDER_LOST: "its node was lost; a new attempt will follow",
     Reason.RECOVERING_RETRY: "it failed; a new attempt will follow",
     Reason.RECOVERING_SPOT_RECLAIMED: "it made room for what pays more; a new attempt will follow",

@@ -1,10 +1,13 @@
 """Several faces of one chain: one that is dead, hangs or lags costs time, never a wrong belief about money."""
 
 import json
+import socket
 import threading
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing import get_context
 from typing import Any
 
 import pytest
@@ -25,6 +28,8 @@ class Face:
         self.hangs = False
         self.lags = False
         self.asked: list[str] = []
+        self.connections = 0
+        self.open: list[socket.socket] = []
         self._released = threading.Event()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self, net))
         self._http.daemon_threads = True
@@ -52,8 +57,15 @@ class Face:
         with urllib.request.urlopen(passed_on, timeout=10) as response:
             return bytes(response.read())
 
+    def drop_connections(self) -> None:
+        for connection in self.open:
+            with suppress(OSError):  # over by itself
+                connection.shutdown(socket.SHUT_RDWR)
+        self.open.clear()
+
     def close(self) -> None:
         self._released.set()
+        self.drop_connections()
         self._http.shutdown()
         self._thread.join()
         self._http.server_close()
@@ -61,9 +73,17 @@ class Face:
 
 def _handler(face: Face, net: LocalNet) -> type[BaseHTTPRequestHandler]:
     class Rpc(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            super().setup()
+            face.connections += 1
+            face.open.append(self.connection)
+
         def do_POST(self) -> None:
             answer = face.answer(net, self.rfile.read(int(self.headers["Content-Length"])))
             if answer is None:
+                self.close_connection = True
                 return
             self.send_response(200)
             self.send_header("Content-Length", str(len(answer)))
@@ -85,6 +105,26 @@ def face(net: LocalNet) -> Iterator[Face]:
 
 def chain(*urls: str) -> SolanaChain:
     return SolanaChain(urls, timeout=TIMEOUT_SECONDS)
+
+
+def test_many_questions_go_over_one_connection_and_a_fork_has_its_own(net: LocalNet, face: Face) -> None:
+    one = chain(face.url)
+    heights = {one.finalized_block_height() for _ in range(3)}
+    assert (len(heights), face.connections) == (1, 1)
+    child = get_context("fork").Process(target=one.finalized_block_height)
+    child.start()
+    child.join(20)
+    assert (child.exitcode, face.connections) == (0, 2)
+    one.finalized_block_height()
+    assert face.connections == 2
+
+
+def test_a_face_that_closed_its_connection_is_asked_over_another(net: LocalNet, face: Face) -> None:
+    one = chain(face.url)
+    one.finalized_block_height()
+    face.drop_connections()
+    assert one.finalized_block_height() == net.chain.finalized_block_height()
+    assert face.connections == 2
 
 
 def test_a_read_goes_on_to_the_next_face_and_stays_there(net: LocalNet, face: Face) -> None:
