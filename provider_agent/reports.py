@@ -91,8 +91,7 @@ class Reports:
                 continue
             failpoint("agent.report.sent")
             answered_at = time.monotonic()
-            pause = GATHER_TIMES * (answered_at - asked_at)
-            next_at = answered_at + min(max(pause, GATHER_SECONDS), GATHER_SECONDS_MAX)
+            next_at = answered_at + pause_seconds(answered_at - asked_at)
             REPORTS.labels("taken").inc()
             backoff.reset()
             statuses_only = False
@@ -125,3 +124,8 @@ class Reports:
         if any(told.due_at == 0 for told in self._told.values()):
             self._wake.set()  # more than one report takes, or told meanwhile
         self._spool.settle(answer.durable_through)
+
+
+def pause_seconds(answered_in: float) -> float:
+    """How long the next report waits for others, after one that was answered in so many seconds."""
+    return min(max(GATHER_TIMES * answered_in, GATHER_SECONDS), GATHER_SECONDS_MAX)

@@ -56,10 +56,11 @@ def test_what_gathers_while_a_batch_runs_is_the_next_batch() -> None:
 class _HeldPace(Pace):
     """Keeps the next batch waiting until it is let go."""
 
-    let_go = threading.Event()
+    asked, let_go = threading.Event(), threading.Event()
 
     @property
     def wait_seconds(self) -> float:
+        self.asked.set()
         assert self.let_go.wait(10)
         return 0.0
 
@@ -71,7 +72,9 @@ def test_what_comes_before_the_pace_lets_a_batch_begin_is_in_it(monkeypatch: pyt
         doubler = Doubler()
         batcher: Batcher[int, int] = Batcher("test", doubler)
         batcher.start()
-        tasks = [asyncio.create_task(batcher.submit(item)) for item in (1, 2, 3)]
+        tasks = [asyncio.create_task(batcher.submit(1))]
+        assert await asyncio.to_thread(_HeldPace.asked.wait, 10)
+        tasks += [asyncio.create_task(batcher.submit(item)) for item in (2, 3)]
         await asyncio.sleep(0)
         _HeldPace.let_go.set()
         assert await asyncio.gather(*tasks) == [2, 4, 6]

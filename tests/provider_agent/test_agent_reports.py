@@ -8,7 +8,7 @@ import pytest
 
 from market.agent_api import AttemptStatus, Report, ReportAnswer
 from market.states import Reason
-from provider_agent.reports import STATUSES_MAX, Reports
+from provider_agent.reports import GATHER_SECONDS, GATHER_SECONDS_MAX, STATUSES_MAX, Reports, pause_seconds
 from provider_agent.spool import Spool
 
 
@@ -75,3 +75,12 @@ def test_more_ends_than_a_report_takes_wait_for_no_pause(
 
     runner.run(asyncio.wait_for(go(), 20))
     assert [len(statuses) for statuses in portal.heard] == [STATUSES_MAX, STATUSES_MAX, 1]
+
+
+def test_a_busy_portal_is_told_in_larger_pieces() -> None:
+    assert [pause_seconds(took) for took in (0, 0.001, 0.04, 5)] == [
+        GATHER_SECONDS,
+        GATHER_SECONDS,
+        0.08,
+        GATHER_SECONDS_MAX,
+    ]

@@ -10,6 +10,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from infra.database import Database
+from infra.pace import Pace
 from infra.settings import Settings
 from market.clock import ManualClock
 from market.states import JobState, Reason
@@ -20,6 +21,8 @@ from scheduler.upkeep import listening
 
 # Celery warns of the attribute by which infra.bus.tasks names a task's queue.
 pytestmark = pytest.mark.filterwarnings(r"ignore:\s*The 'queue' task attribute:DeprecationWarning")
+
+WISH = "gridbay:wake:scheduler.place"
 
 
 @pytest.fixture
@@ -42,11 +45,27 @@ def test_place_takes_the_merged_wish_away_and_places_what_is_queued(ground: Simp
         world = World(session, ground.clock)
         world.node()
         job_id = world.job()
-    ground.cache.set("gridbay:wake:scheduler.place", "1")
+    ground.cache.set(WISH, "1")
     for _ in range(2):
         tasks.place()
         assert state(ground.database, job_id) == (JobState.PLACED, Reason.PLACED)
-    assert ground.cache.get("gridbay:wake:scheduler.place") is None
+    assert ground.cache.get(WISH) is None
+
+
+def test_a_round_waits_for_its_pace_before_it_takes_the_wish_away(
+    ground: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[tuple[float, bool]] = []
+    moment = [0.0]
+    pace = Pace(1.0, lambda: moment[0])
+    monkeypatch.setattr(tasks, "_rounds", pace)
+    monkeypatch.setattr(tasks.time, "sleep", lambda s: waited.append((s, ground.cache.exists(WISH) == 1)))
+    ground.cache.set(WISH, "1")
+    with pace.piece():
+        moment[0] = 0.02
+    moment[0] = 0.03
+    tasks.place()
+    assert waited == [(pytest.approx(0.01), True)]
 
 
 def test_place_works_without_its_cache(ground: SimpleNamespace) -> None:
