@@ -1,4 +1,8 @@
-"""The same minder and sandbox without Ray and without a market: what a job costs that nobody sells."""
+"""The same minder and sandbox without Ray and without a market: what a job costs that nobody sells.
+
+A launch is bare where nothing was made ready for it: its minder's Python starts too, as in the prototype that the
+target was set by. A warm one finds a nursery, as the market's own launches do.
+"""
 
 import itertools
 import time
@@ -8,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from provider_agent.minder import control, layout, orders
+from provider_agent.minder.launcher import Nursery, launch
 from provider_agent.minder.orders import Order
 from provider_agent.sandbox.choice import SandboxConfig, choose
 from provider_agent.sandbox.port import MEBIBYTE, Limits, Request, Sandbox
@@ -25,6 +30,7 @@ class BareLauncher:
     def __init__(self, sandbox: Sandbox, folder: Path) -> None:
         self._sandbox, self._folder = sandbox, folder
         self._numbers = itertools.count(1)
+        self._warm = Nursery()
 
     def burst(self, command: str, count: int, at_once: int) -> float:
         """Commands a second, so many at once: what this machine can launch at all."""
@@ -37,10 +43,11 @@ class BareLauncher:
 
     def _lane(self, command: str, slot: int, count: int) -> None:
         for _ in range(count):
-            self.run(command, slot, BURST_LOOK_SECONDS)
+            self.run(command, slot, BURST_LOOK_SECONDS, warm=True)
 
-    def run(self, command: str, slot: int = 0, look_seconds: float = LOOK_SECONDS) -> float:
+    def run(self, command: str, slot: int = 0, look_seconds: float = LOOK_SECONDS, *, warm: bool = False) -> float:
         """Milliseconds from nothing to the return code on disk. slot: of its user, of those at once each has one."""
+        nursery = self._warm if warm else Nursery()
         attempt = self._folder / f"bare-{next(self._numbers)}"
         workdir = attempt / "work"
         began = time.monotonic_ns()
@@ -50,7 +57,7 @@ class BareLauncher:
         order = Order(attempt_id=attempt.name, command=self._sandbox.prepare(request), workdir=workdir, slot=slot)
         try:
             orders.write_order(attempt, order, layout.boottime_ns() + round(DEADLINE_SECONDS * 1e9))
-            control.launch(attempt)
+            launch(attempt, nursery)
             while (outcome := control.outcome(attempt)) is None:
                 time.sleep(look_seconds)
             ended = time.monotonic_ns()
@@ -59,6 +66,8 @@ class BareLauncher:
         finally:
             control.kill(attempt)
             self._sandbox.clean_up(order)
+            if not warm:
+                nursery.close()
         return (ended - began) / 1e6
 
 

@@ -21,9 +21,10 @@ PARTS = {
     "ray::": "ray",
     "ray/core": "ray",
     "ray/dashboard": "ray",
+    "minder/nursery.py": "minders",
 }
-ADOPTER, ADOPTED = "standalone.pid_one", "minders"
-"""The first process of an embedded market collects what nobody is the parent of: minders, with their sandboxes."""
+COLLECTORS, COLLECTED = ("standalone.pid_one", "minder/nursery.py"), "minders"
+"""Who waits for minders, with their sandboxes: their nursery, and where it has gone the first process of the market."""
 
 
 def cpu_ms(root_pid: int) -> Counter[str]:
@@ -40,8 +41,8 @@ def cpu_ms(root_pid: int) -> Counter[str]:
             continue
         part = next((part for mark, part in PARTS.items() if mark in command), "rest")
         found[part] += round((times.user + times.system) * 1000)
-        if ADOPTER in command:
-            found[ADOPTED] += round((times.children_user + times.children_system) * 1000)
+        if any(mark in command for mark in COLLECTORS):
+            found[COLLECTED] += round((times.children_user + times.children_system) * 1000)
     return found
 
 

@@ -53,9 +53,9 @@ def main() -> None:
         rate = _burst(bench)
         spent = cpu_ms(bench.pid) - before
         bare_rate = bare.burst(RUN, BURST, THREADS)
-    print(f"{'figure':<14}{'median':>10}{'least':>10}{'most':>10}   load {os.getloadavg()[0]:.1f}")
+    print(f"{'figure':<18}{'median':>10}{'least':>10}{'most':>10}   load {os.getloadavg()[0]:.1f}")
     for name, values in figures.items():
-        print(f"{name:<14}{statistics.median(values):>10.3f}{min(values):>10.3f}{max(values):>10.3f}")
+        print(f"{name:<18}{statistics.median(values):>10.3f}{min(values):>10.3f}{max(values):>10.3f}")
     print(f"burst of {BURST}: {rate:.1f} jobs/s, target {TARGET_JOBS_PER_SECOND:g}; bare launches: {bare_rate:.1f}/s")
     print("CPU ms a job of it:", ", ".join(f"{part} {value}" for part, value in per_job_ms(spent, BURST).items()))
     medians = {name: round(statistics.median(values), 3) for name, values in figures.items()}
@@ -99,7 +99,7 @@ def _warm_up(bench: BenchMarket, bare: BareLauncher, ray: RayJobs) -> None:
     until(lambda: _submitted(bench))
     for _ in range(3):
         _market_job(bench)
-        bare.run(RUN)
+        bare.run(RUN, warm=True)
     ray.run(RUN)
 
 
@@ -126,28 +126,34 @@ def _market_job(bench: BenchMarket) -> tuple[float, float]:
 
 def _pairs(bench: BenchMarket, bare: BareLauncher, ray: RayJobs, count: int) -> dict[str, list[float]]:
     """Each pair: some jobs of the market, as many bare launches, one of Ray's; which side goes first alternates."""
-    figures: dict[str, list[float]] = {
-        name: [] for name in ("market_ms", "bare_ms", "ray_ms", "billed_s", "against_ray", "against_bare")
-    }
+    figures: dict[str, list[float]] = {}
     for number in range(count):
         if number % 2:
-            ray_ms, bare_ms = ray.run(RUN), _median([bare.run(RUN) for _ in range(JOBS_A_PAIR)])
+            ray_ms, (bare_ms, warm_ms) = ray.run(RUN), _bare(bare)
             jobs = [_market_job(bench) for _ in range(JOBS_A_PAIR)]
         else:
             jobs = [_market_job(bench) for _ in range(JOBS_A_PAIR)]
-            bare_ms, ray_ms = _median([bare.run(RUN) for _ in range(JOBS_A_PAIR)]), ray.run(RUN)
+            (bare_ms, warm_ms), ray_ms = _bare(bare), ray.run(RUN)
         market_ms = _median([job[0] for job in jobs])
         pair = {
             "market_ms": market_ms,
             "bare_ms": bare_ms,
+            "warm_bare_ms": warm_ms,
             "ray_ms": ray_ms,
             "billed_s": max(job[1] for job in jobs),
             "against_ray": market_ms / ray_ms,
             "against_bare": market_ms / bare_ms,
+            "against_warm_bare": market_ms / warm_ms,
         }
         for name, value in pair.items():
-            figures[name].append(value)
+            figures.setdefault(name, []).append(value)
     return figures
+
+
+def _bare(bare: BareLauncher) -> tuple[float, float]:
+    """Milliseconds of a launch with nothing made ready, and of one that finds a nursery."""
+    cold = [bare.run(RUN) for _ in range(JOBS_A_PAIR)]
+    return _median(cold), _median([bare.run(RUN, warm=True) for _ in range(JOBS_A_PAIR)])
 
 
 def _median(values: Sequence[float]) -> float:

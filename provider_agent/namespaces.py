@@ -16,10 +16,12 @@ CLONE_NEWNET = 0x4000_0000
 MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_PRIVATE = 0x4_0000
+MS_SLAVE = 0x8_0000
 MS_NOSUID = 0x2
 MS_NODEV = 0x4
 MS_NOEXEC = 0x8
 
+_MNT_DETACH = 2
 _PR_SET_NO_NEW_PRIVS = 38
 _CAP_SYS_ADMIN = 21
 _CAP_SETGID = 6
@@ -50,6 +52,11 @@ def mount(source: str, target: str, kind: str | None, flags: int, options: str |
     encoded = [None if text is None else os.fsencode(text) for text in (source, target, kind, options)]
     result = _libc.mount(encoded[0], encoded[1], encoded[2], ctypes.c_ulong(flags), encoded[3])
     _checked(result, f"mount {source} on {target}")
+
+
+def detach(target: str) -> None:
+    """Take a mount and all below it out of this mount namespace, in use or not."""
+    _checked(_libc.umount2(os.fsencode(target), _MNT_DETACH), f"detach {target}")
 
 
 def forbid_new_privileges() -> None:

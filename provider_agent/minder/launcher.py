@@ -25,7 +25,6 @@ CLEAN_ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",
     "LD_BIND_NOW": "1",
 }
-Process = subprocess.Popen[bytes]
 
 
 class LaunchFailed(Exception):
@@ -36,12 +35,15 @@ class AlreadyStarted(LaunchFailed):
     """The attempt has or had a minder: it is adopted, never started twice."""
 
 
-def launch(attempt_dir: Path) -> None:
-    """Start the minder of an ordered attempt and return once it lives (3 ms; this process's first one 30 ms)."""
+def launch(attempt_dir: Path, nursery: "Nursery | None" = None) -> None:
+    """Start the minder of an ordered attempt and return once it lives (2 ms; a nursery's first one 30 ms).
+
+    nursery: this process's own if none is given.
+    """
     errors_path = attempt_dir / layout.LOCK
     try:
         with errors_path.open("ab") as errors:
-            answer = _ask(attempt_dir, errors.fileno())
+            answer = _ask(nursery or _nursery, attempt_dir, errors.fileno())
     except TimeoutError:
         raise LaunchFailed(f"the minder of {attempt_dir} was not alive after {START_SECONDS_MAX:.0f} s") from None
     except OSError as error:
@@ -53,14 +55,14 @@ def launch(attempt_dir: Path) -> None:
         raise LaunchFailed(f"the minder of {attempt_dir} did not come to life: {words}")
 
 
-def _ask(attempt_dir: Path, errors: int) -> bytes:
-    """What the start said; nothing when nurseries died over it. Raises TimeoutError."""
-    asked: Process | None = None
+def _ask(nursery: "Nursery", attempt_dir: Path, errors: int) -> bytes:
+    """What the start said; nothing when nurseries died over it. Raises OSError, of which TimeoutError is one."""
+    asked: socket.socket | None = None
     for _ in range(TRIES):
         heard, tell = os.pipe2(os.O_CLOEXEC)
         try:
             try:
-                asked = _nursery.ask(os.fsencode(attempt_dir.resolve()), [tell, errors], other_than=asked)
+                asked = nursery.ask(os.fsencode(attempt_dir.resolve()), [tell, errors], other_than=asked)
             finally:
                 os.close(tell)
             waited = select.poll()
@@ -75,46 +77,37 @@ def _ask(attempt_dir: Path, errors: int) -> bytes:
 
 
 class Nursery:
-    """This process's parent of minders, begun when it is first asked. It ends with this process, its minders do not."""
+    """The parent of minders, begun when it is first asked. It ends with this process, its minders do not."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._process: Process | None = None
-        self._former: list[Process] = []
         self._socket: socket.socket | None = None
         self._owner = 0
 
-    def ask(self, path: bytes, descriptors: list[int], *, other_than: Process | None = None) -> Process:
-        """Hand over a start, and say to which nursery. Raises OSError."""
+    def ask(self, path: bytes, descriptors: list[int], *, other_than: socket.socket | None = None) -> socket.socket:
+        """Hand over a start, and say by which socket: each nursery has its own. Raises OSError."""
         with self._lock:
-            if self._process is other_than or not self._serves():
+            # A fork of this process has a nursery of its own: it must not keep another's alive.
+            if self._socket is None or self._socket is other_than or self._owner != os.getpid():
                 self._begin()
             try:
-                self._send(path, descriptors)
-            except (BrokenPipeError, ConnectionResetError):  # it is dying, and not yet known to be dead
+                return self._send(path, descriptors)
+            except (BrokenPipeError, ConnectionResetError):  # it died
                 self._begin()
-                self._send(path, descriptors)
-            assert self._process is not None
-            return self._process
+                return self._send(path, descriptors)
 
-    def _send(self, path: bytes, descriptors: list[int]) -> None:
+    def _send(self, path: bytes, descriptors: list[int]) -> socket.socket:
         assert self._socket is not None
         socket.send_fds(self._socket, [path], descriptors)
-
-    def _serves(self) -> bool:
-        """A fork of this process has a nursery of its own: it must not keep another's alive."""
-        return self._process is not None and self._owner == os.getpid() and self._process.poll() is None
+        return self._socket
 
     def _begin(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-        if self._process is not None and self._owner == os.getpid():
-            # Dead or dying; else it forks for those who have asked, and ends.
-            self._former.append(self._process)
-        self._former = [one for one in self._former if one.poll() is None]
+        self.close()
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._owner = os.getpid()
         with theirs:
-            self._process = subprocess.Popen(
+            # It goes on in a fork of its own.
+            begun = subprocess.run(
                 [sys.executable, "-I", "-S", str(NURSERY)],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
@@ -122,16 +115,16 @@ class Nursery:
                 env=CLEAN_ENVIRONMENT,
                 cwd="/",
                 start_new_session=True,
+                check=False,
             )
-        self._owner = os.getpid()
+        if begun.returncode != 0:
+            raise OSError(f"the nursery of minders ended with {begun.returncode}")
 
     def close(self) -> None:
         """Let it end: it does once nobody can ask any more."""
         if self._socket is not None:
             self._socket.close()
-        if self._process is not None and self._owner == os.getpid():
-            for process in (*self._former, self._process):
-                process.wait()
+            self._socket = None
 
 
 _nursery = Nursery()

@@ -45,7 +45,8 @@ class Stage(_Record):
 
 
 class Cgroup(_Record):
-    """Which groups the command joins, which folders go when it has ended, and where its counters are read.
+    """Which groups the command is born in, where its minder belongs, which folders go when it has ended, and where its
+    counters are read.
 
     files: cpu_time, memory_peak and out_of_memory, as far as the machine has them. quota: the file that bounds the CPU
     and what to write into it once the sandbox stands: until then the group has a core, for building it is not the
@@ -53,6 +54,7 @@ class Cgroup(_Record):
     """
 
     join: tuple[Path, ...] = ()
+    leave: tuple[Path, ...] = ()
     folders: tuple[Path, ...] = ()
     files: dict[str, Path] = {}
     quota: tuple[Path, str] | None = None
@@ -73,7 +75,6 @@ class Command(_Record):
     uid: int | None = None
     stage: Stage | None = None
     cgroup: Cgroup = Cgroup()
-    rlimits: dict[str, int] = {}
     sandbox_levels: int = 0
     memory_watch_bytes: int | None = None
 

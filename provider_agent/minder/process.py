@@ -3,7 +3,7 @@
 Nothing but the standard library: it is forked by the nursery (`nursery.py`), which has no site packages.
 Whoever kills it ends the whole tree with it: the kernel does that for the first process of a PID namespace.
 """
-# ruff: noqa: PTH106, PTH115
+# ruff: noqa: PTH106
 
 import fcntl
 import json
@@ -29,11 +29,11 @@ PIPE_TURNS_MAX = 16
 FAILED = 1
 
 
-def start(path: str, tell: int) -> int:
+def start(path: str, tell: int, mounts: int | None) -> int:
     """Be the minder of an attempt folder until its end: 0, or ALREADY_STARTED or FAILED when it never became one.
 
-    tell: a pipe that gets ALIVE once the minder lives. Call it in a process that ends with it and is the first of a
-    PID namespace of its own.
+    tell: a pipe that gets ALIVE once the minder lives; mounts: see `command.lean_mounts`. Call it in a process that
+    ends with it and is the first of a PID namespace of its own.
     """
     if os.getpid() != 1:
         return FAILED  # a minder kills all it can reach: outside a namespace of its own that would be the host
@@ -53,15 +53,15 @@ def start(path: str, tell: int) -> int:
     with suppress(OSError):  # who asked may be gone by now; the next one finds this minder alive
         os.write(tell, layout.ALIVE)
     os.close(tell)
-    Minder(folder).run()
+    Minder(folder, mounts).run()
     return 0
 
 
 class Minder:
     """One attempt from the order on disk to the outcome on disk."""
 
-    def __init__(self, folder: int) -> None:
-        self._folder = folder
+    def __init__(self, folder: int, mounts: int | None) -> None:
+        self._folder, self._mounts = folder, mounts
         self._order: dict[str, Any] = {}
         self._child: int | None = None
         self._status: int | None = None
@@ -71,8 +71,6 @@ class Minder:
         self._quota_due_ns: int | None = None
         self._deadline_ns = 0
         self._detail = ""
-        # /proc may number processes as an outer namespace does; "self" is right in any case.
-        self._self_id = os.readlink("/proc/self")
 
     def run(self) -> None:
         self._listen_to_signals()
@@ -84,7 +82,7 @@ class Minder:
             return
         self._command = self._order["command"]
         self._spool = LogSpool(self._folder, self._order["log_bytes_max"])
-        self._readings = Readings(self._command["cgroup"]["files"], self._self_id)
+        self._readings = Readings(self._command["cgroup"]["files"])
         self._decide()
         if self._cause is None:
             self._start(secrets)
@@ -109,7 +107,7 @@ class Minder:
 
     def _start(self, secrets: dict[str, Any]) -> None:
         try:
-            self._child = command.start(self._command, secrets, self._spool.writer)
+            self._child = command.start(self._command, secrets, self._spool.writer, self._mounts)
         except command.CannotStart as error:
             self._cause, self._detail = "not_started", str(error)
             return
@@ -160,7 +158,7 @@ class Minder:
             if stop is not None:
                 self._cause = "stopped"
                 self._grace_until_ns = time.monotonic_ns() + _grace_ns(stop)
-                process_tree.terminate(self._self_id, self._command["sandbox_levels"])
+                process_tree.terminate(self._command["sandbox_levels"])
 
     def _hold_to_quota(self) -> None:
         self._quota_due_ns = None

@@ -1,4 +1,4 @@
-"""Owns the view of everything below the minder, read from /proc: who is there, what it uses, how to reach it.
+"""Owns the view of everything below this process, the minder, read from /proc: who is there, with what, in reach how.
 
 /proc may show the ids of an outer PID namespace (the market runs nested), so ids are translated before a signal.
 """
@@ -13,12 +13,13 @@ PROCESSES_MAX = 4096
 THREADS_MAX = 256
 _TICKS = os.sysconf("SC_CLK_TCK")
 _KIBIBYTE = 1024
+_SELF = "self"  # right whatever numbers /proc shows
 
 
-def below(self_id: str) -> list[tuple[str, int]]:
-    """Every process below one as (its id in /proc, how many levels down), nearest first."""
+def below() -> list[tuple[str, int]]:
+    """Every process below as (its id in /proc, how many levels down), nearest first."""
     found: list[tuple[str, int]] = []
-    level = [self_id]
+    level = [_SELF]
     depth = 0
     while level and len(found) < PROCESSES_MAX:
         depth += 1
@@ -27,11 +28,11 @@ def below(self_id: str) -> list[tuple[str, int]]:
     return found[:PROCESSES_MAX]
 
 
-def terminate(self_id: str, deeper_than: int) -> int:
+def terminate(deeper_than: int) -> int:
     """SIGTERM to whatever runs deeper than the sandbox's own processes; how many were reached."""
-    fields = _status(self_id, ("NSpid",)).get("NSpid", "").split()
+    fields = _status(_SELF, ("NSpid",)).get("NSpid", "").split()
     reached = 0
-    for process, depth in below(self_id):
+    for process, depth in below():
         ids = _status(process, ("NSpid",)).get("NSpid", "").split()
         if depth <= deeper_than or len(ids) < len(fields):
             continue
@@ -43,19 +44,19 @@ def terminate(self_id: str, deeper_than: int) -> int:
     return reached
 
 
-def cpu_ms(self_id: str) -> int:
+def cpu_ms() -> int:
     """CPU time of everything below, with what its dead children used."""
     ticks = 0
-    for process, _ in below(self_id):
+    for process, _ in below():
         fields = _read(f"/proc/{process}/stat").rpartition(")")[2].split()
         ticks += sum(int(field) for field in fields[11:15])
     return ticks * 1000 // _TICKS
 
 
-def memory_bytes(self_id: str, *, exact: bool = False) -> int:
+def memory_bytes(*, exact: bool = False) -> int:
     """Memory in use below: the sum of resident pages, or, exact and dearer, with shared pages counted once."""
     total = 0
-    for process, _ in below(self_id):
+    for process, _ in below():
         if exact:
             parts = _table(_read(f"/proc/{process}/smaps_rollup"), ("Pss_Anon", "Pss_Shmem"))
             if parts:

@@ -14,9 +14,8 @@ _BLOCK = 512  # st_blocks counts in these, whatever the file system
 class Readings:
     """Counters that never go back, although processes come and go between two looks."""
 
-    def __init__(self, cgroup: dict[str, str], self_id: str) -> None:
+    def __init__(self, cgroup: dict[str, str]) -> None:
         self._cgroup = cgroup
-        self._self_id = self_id
         self._began_ns: int | None = None
         self._ended_ns: int | None = None
         self._cpu_ms = 0
@@ -47,9 +46,9 @@ class Readings:
 
     def memory_above(self, limit_bytes: int) -> bool:
         """Without a cgroup the minder watches itself; the exact count only where the quick one is above."""
-        if process_tree.memory_bytes(self._self_id) <= limit_bytes:
+        if process_tree.memory_bytes() <= limit_bytes:
             return False
-        return process_tree.memory_bytes(self._self_id, exact=True) > limit_bytes
+        return process_tree.memory_bytes(exact=True) > limit_bytes
 
     def _cpu_now(self) -> int:
         if self._cgroup:
@@ -59,14 +58,14 @@ class Readings:
             if fields:  # v1: cpuacct.usage
                 return int(fields[0]) // 1_000_000
         dead = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return int((dead.ru_utime + dead.ru_stime) * 1000) + process_tree.cpu_ms(self._self_id)
+        return int((dead.ru_utime + dead.ru_stime) * 1000) + process_tree.cpu_ms()
 
     def _memory_now(self) -> int:
         peak = _read(self._cgroup.get("memory_peak", "")).strip()
         if peak:
             return int(peak)
         largest_dead = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-        return max(largest_dead, process_tree.memory_bytes(self._self_id))
+        return max(largest_dead, process_tree.memory_bytes())
 
 
 def disk_bytes(folder: str) -> int:

@@ -72,9 +72,8 @@ class Bubblewrap:
         contents = _Contents()
         options = [*self._options(request, sources, contents)]
         arguments = contents.add("\0".join(options))
-        limits, inner = self._limits(request.limits)
         return Command(
-            argv=(str(self.program), "--args", str(arguments), "--", *inner, *request.argv),
+            argv=(str(self.program), "--args", str(arguments), "--", *self._limited(request.limits), *request.argv),
             # The customer's environment is only for inside: LD_PRELOAD here would run code of theirs before the walls.
             environment={"PATH": _SAFE_PATH, "LC_ALL": "C.UTF-8"},
             descriptors=contents.by_number,
@@ -82,7 +81,6 @@ class Bubblewrap:
             uid=uid,
             stage=stage,
             cgroup=self.groups.make(request.attempt_id, request.limits) if self.groups else Cgroup(),
-            rlimits=limits,
             sandbox_levels=2,  # bubblewrap itself, and the first process of its PID namespace
             memory_watch_bytes=None if self.groups else request.limits.memory_bytes,
         )
@@ -90,12 +88,12 @@ class Bubblewrap:
     def clean_up(self, order: Order) -> None:
         cgroups.remove(order.command.cgroup)
 
-    def _limits(self, limits: Limits) -> tuple[dict[str, int], tuple[str, ...]]:
-        """Limits set before bubblewrap, and the command that sets the one that counts per user namespace."""
+    def _limited(self, limits: Limits) -> tuple[str, ...]:
+        """The command that sets limits where no group holds them, inside: processes count per user namespace."""
         if self.groups:
-            return {"RLIMIT_CORE": 0}, ()
-        processes = f"--nproc={limits.processes_max}:{limits.processes_max}"
-        return {"RLIMIT_CORE": 0, "RLIMIT_DATA": limits.memory_bytes}, ("/usr/bin/prlimit", processes, "--")
+            return ()
+        processes, memory = limits.processes_max, limits.memory_bytes
+        return "/usr/bin/prlimit", f"--nproc={processes}:{processes}", f"--data={memory}:{memory}", "--"
 
     def _options(self, request: Request, sources: dict[str, Path], contents: "_Contents") -> list[str]:
         scratch = str(min(request.limits.scratch_bytes, request.limits.memory_bytes))

@@ -51,6 +51,7 @@ class CgroupsV1:
         return Cgroup(
             # Whoever joins has one thread: to move that, the kernel waits for nobody. A whole process costs 10 ms.
             join=tuple(folder / "tasks" for folder in folders),
+            leave=tuple(folder / "tasks" for folder in dict.fromkeys(self.folders.values())),
             folders=folders,
             files=files,
             quota=(own["cpu"] / "cpu.cfs_quota_us", str(_quota(limits.cpus))),
@@ -59,9 +60,10 @@ class CgroupsV1:
 
 @dataclass(frozen=True, slots=True)
 class CgroupsV2:
-    """The one tree. base: a group without processes of its own, delegated to the agent."""
+    """The one tree. base: a group without processes of its own, delegated to the agent; own: the agent's group."""
 
     base: Path
+    own: Path
     version = 2
 
     def parents(self) -> set[Path]:
@@ -84,7 +86,9 @@ class CgroupsV2:
             "out_of_memory": own / "memory.events",
         }
         quota = (own / "cpu.max", f"{_quota(limits.cpus)} {CPU_PERIOD_US}")
-        return Cgroup(join=(own / "cgroup.procs",), folders=(own,), files=files, quota=quota)
+        return Cgroup(
+            join=(own / "cgroup.procs",), leave=(self.own / "cgroup.procs",), folders=(own,), files=files, quota=quota
+        )
 
 
 Cgroups = CgroupsV1 | CgroupsV2
@@ -99,13 +103,13 @@ def find_cgroups() -> Cgroups | None:
         return CgroupsV1(folders) if all(_may_make(folder) for folder in folders.values()) else None
     if "" not in mounts or "" not in own:
         return None
-    base = _inside(mounts[""], own[""])
-    base = base.parent if base.name == _DELEGATED_LEAF else base
+    group = _inside(mounts[""], own[""])
+    base = group.parent if group.name == _DELEGATED_LEAF else group
     try:
         controllers = (base / "cgroup.controllers").read_text().split()
     except OSError:
         return None
-    return CgroupsV2(base) if {"memory", "pids", "cpu"} <= set(controllers) and _may_make(base) else None
+    return CgroupsV2(base, group) if {"memory", "pids", "cpu"} <= set(controllers) and _may_make(base) else None
 
 
 def remove(cgroup: Cgroup) -> None:

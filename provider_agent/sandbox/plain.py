@@ -42,17 +42,14 @@ class PlainProcess:
             **thread_environment(request.limits.cpus),
             **request.environment,
         }
-        limits = {"RLIMIT_CORE": 0}
-        watch = None
-        if self.groups is None:
-            limits["RLIMIT_DATA"] = watch = request.limits.memory_bytes
+        memory_bytes = request.limits.memory_bytes
+        limited = () if self.groups else ("/usr/bin/prlimit", f"--data={memory_bytes}:{memory_bytes}", "--")
         return Command(
-            argv=("/usr/bin/env", "--", *request.argv),
+            argv=(*limited, "/usr/bin/env", "--", *request.argv),
             environment=environment,
             directory=Path(os.path.abspath(request.workdir)),  # noqa: PTH100 (the path as it is called, links kept)
             cgroup=self.groups.make(request.attempt_id, request.limits) if self.groups else Cgroup(),
-            rlimits=limits,
-            memory_watch_bytes=watch,
+            memory_watch_bytes=None if self.groups else memory_bytes,
         )
 
     def clean_up(self, order: Order) -> None:

@@ -4,10 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 from running import Attempts, ended, in_seconds, log_of, processes_like, wait_until
 
@@ -66,26 +69,62 @@ def test_an_attempt_runs_though_who_asked_for_it_is_gone_when_its_minder_lives(a
     assert log_of(folder) == "ran\n"
 
 
-def test_a_nursery_that_died_is_replaced_and_its_minders_live_on(attempts: Attempts, marked: str) -> None:
+@pytest.mark.parametrize("killed", ["nursery", "the minder that waits there"])
+def test_a_nursery_that_died_is_replaced_and_its_minders_live_on(
+    attempts: Attempts, own_nursery: Callable[[], list[int]], marked: str, killed: str
+) -> None:
     folder = attempts.start(marked)
     wait_until(lambda: processes_like(marked))
     for _ in range(5):
-        (nursery,) = _nurseries()
-        os.kill(nursery, signal.SIGKILL)
-        assert attempts.run("exit 5")[1].exit_code == 5  # it may be dying still, or be dead
+        nursery, waiting = wait_until(own_nursery)
+        os.kill(nursery if killed == "nursery" else waiting, signal.SIGKILL)
+        for _ in range(2):  # it may be dying still; what waits there without it takes one more message
+            assert attempts.run("exit 5")[1].exit_code == 5
         wait_until(partial(_is_gone, nursery))
     assert control.find(folder) is not None
     assert control.kill(folder)
 
 
-def _is_gone(nursery: int) -> bool:
-    return nursery not in _nurseries()
+def test_a_nursery_ends_with_the_last_who_could_ask_and_its_minders_live_on(
+    attempts: Attempts, own_nursery: Callable[[], list[int]]
+) -> None:
+    folder = attempts.start("sleep 100")
+    pids = wait_until(own_nursery)
+    launcher._nursery.close()
+    for pid in pids:
+        wait_until(partial(_is_gone, pid))
+    assert control.kill(folder)
 
 
-def _nurseries() -> list[int]:
-    """This process's, by their pids; a zombie is none."""
-    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    return [int(pid) for pid in children if b"nursery.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+@pytest.fixture
+def own_nursery(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[int]]]:
+    """Of a nursery of this test's own, the pids of itself and of what waits there for an order; none until it does."""
+    others = set(_nurseries())
+    nursery = launcher.Nursery()
+    monkeypatch.setattr(launcher, "_nursery", nursery)
+
+    def pids() -> list[int]:
+        found = _nurseries()
+        pairs = [[parent, pid] for pid, parent in found.items() if pid not in others and parent in found]
+        return pairs[0] if len(pairs) == 1 else []
+
+    yield pids
+    nursery.close()
+
+
+def _is_gone(pid: int) -> bool:
+    return pid not in _nurseries()
+
+
+def _nurseries() -> dict[int, int]:
+    """All of this machine and what waits there, by pid, each with its parent; minders let go of the socket."""
+    found = {}
+    for process in psutil.process_iter(["cmdline"]):
+        with suppress(OSError, psutil.Error):
+            asked = str(launcher.NURSERY) in (process.info["cmdline"] or ())
+            if asked and str(Path(f"/proc/{process.pid}/fd/0").readlink()).startswith("socket:"):
+                found[process.pid] = process.ppid()
+    return found
 
 
 def test_the_minder_is_the_child_of_nobody_here(attempts: Attempts) -> None:

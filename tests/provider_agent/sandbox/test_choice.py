@@ -74,7 +74,9 @@ def test_a_job_environment_names_its_interpreter_where_it_is_shown() -> None:
 
 def test_v2_limits_are_written_as_the_kernel_documents_them(tmp_path: Path) -> None:
     """On a folder: no machine here has a v2 tree with these controllers, so this proves the writing alone."""
-    cgroup = CgroupsV2(tmp_path).make("attempt-1", Limits(cpus=1.5, memory_bytes=64 * MEBIBYTE, processes_max=32))
+    cgroup = CgroupsV2(tmp_path, tmp_path / "agent").make(
+        "attempt-1", Limits(cpus=1.5, memory_bytes=64 * MEBIBYTE, processes_max=32)
+    )
     own = tmp_path / "gridbay" / "attempt-1"
     written = {path.name: path.read_text() for path in own.iterdir()}
     assert written == {
@@ -91,7 +93,7 @@ def test_v2_limits_are_written_as_the_kernel_documents_them(tmp_path: Path) -> N
 
 
 def test_a_small_share_of_a_core_holds_once_the_sandbox_stands(tmp_path: Path) -> None:
-    cgroup = CgroupsV2(tmp_path).make("attempt-1", Limits(cpus=0.05, memory_bytes=64 * MEBIBYTE))
+    cgroup = CgroupsV2(tmp_path, tmp_path / "agent").make("attempt-1", Limits(cpus=0.05, memory_bytes=64 * MEBIBYTE))
     bound = tmp_path / "gridbay" / "attempt-1" / "cpu.max"
     assert bound.read_text() == "100000 100000"
     assert cgroup.quota == (bound, "5000 100000")

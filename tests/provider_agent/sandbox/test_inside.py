@@ -102,6 +102,34 @@ def test_as_root_every_attempt_is_its_own_user_on_the_host(
     nursery.close()
 
 
+@needs_groups
+def test_what_the_command_is_born_with_its_minder_takes_off_again(jobs: Jobs, choice: Choice) -> None:
+    """Users, groups, mounts, score: who holds the command's end in hand is not bounded as the command is."""
+    assert isinstance(choice.sandbox, Bubblewrap)
+    assert choice.sandbox.users is not None
+    attempt = jobs.start("echo up; exec sleep 100")
+    while not _read(orders.log_path(attempt)):
+        assert control.outcome(attempt) is None
+    minder = control.find(attempt)
+    assert minder is not None
+    (command,) = Path(f"/proc/{minder.pid}/task/{minder.pid}/children").read_text().split()
+    user = choice.sandbox.users.first
+    for pid, uid, score in (
+        (str(minder.pid), 0, Path("/proc/self/oom_score_adj").read_text()),
+        (command, user, "500\n"),
+    ):
+        status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        assert status["Uid"] == status["Gid"] == "\t".join([str(uid)] * 4)
+        assert status["NoNewPrivs"] == "1"
+        assert status["Groups"].strip() == ""
+        assert Path(f"/proc/{pid}/oom_score_adj").read_text() == score
+    own, theirs = (Path(f"/proc/{pid}/cgroup").read_text() for pid in (minder.pid, command))
+    assert own == Path("/proc/self/cgroup").read_text()
+    assert theirs.count(attempt.name) == (4 if choice.sandbox.groups.version == 1 else 1)
+    mounts = [Path(f"/proc/{pid}/ns/mnt").readlink() for pid in ("self", str(minder.pid), command)]
+    assert mounts[0] == mounts[1] != mounts[2]
+
+
 def test_sockets_work_between_its_own_processes(jobs: Jobs) -> None:
     code = (
         "import socket; s = socket.create_server(('127.0.0.1', 0)); socket.create_connection(s.getsockname()).close();"
