@@ -1,7 +1,7 @@
 """The same minder and sandbox without Ray and without a market: what a job costs that nobody sells.
 
-A launch is bare where nothing was made ready for it: its minder's Python starts too, as in the prototype that the
-target was set by. A warm one finds a nursery, as the market's own launches do.
+A warm launch finds a nursery, as the market's own do: the target is held against that one. For a cold one nothing was
+made ready, and its minder's Python starts too, as in the prototype that the target was set by.
 """
 
 import itertools

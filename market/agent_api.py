@@ -30,6 +30,7 @@ REPORT_READINGS_MAX = 1000
 REPORT_BODY_MAX_BYTES = 1_000_000
 LOG_CHUNK_MAX_BYTES = 256 * 1024
 LOG_MAX_BYTES = 256 * 1024 * 1024
+"""That a market takes of one attempt; a node keeps `LOG_BYTES_MAX` at most (provider_agent/minder/orders.py)."""
 ORDERS_A_POLL_MAX = 16
 OUTPUT_FILES_MAX = 1000
 OUTPUTS_MAX_BYTES = 20 * 10**9

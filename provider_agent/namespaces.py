@@ -60,7 +60,7 @@ def detach(target: str) -> None:
 
 
 def forbid_new_privileges() -> None:
-    """From here on no exec gains a privilege: setuid bits and file capabilities do nothing."""
+    """From here on no exec gains a privilege: setuid bits and file capabilities add nothing to what one has."""
     _checked(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS)")
 
 

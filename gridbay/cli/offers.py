@@ -176,7 +176,7 @@ def _instead(market: Gridbay, wanted: Wanted) -> str:
     everything = Wanted().search(market)
     if everything:
         return f"no offer matches; without any condition: {_range(everything)}"
-    return "no node offers anything right now; with `gridbay provider join` this machine can"
+    return "no node offers anything that may be rented right now; with `gridbay provider join` this machine can"
 
 
 def _best(found: Sequence[OfferView], measure: Measure) -> str:

@@ -1,51 +1,23 @@
-"""Owns the start of the sandboxed command: cgroups, mounts and identity put on, then a spawn, then taken off again."""
-# ruff: noqa: PTH102
+"""Owns the start of the sandboxed command: mounts, identity and groups put on, then a spawn, then taken off again."""
 
-import fcntl
 import os
 import resource
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from provider_agent import namespaces
 from provider_agent.minder import layout
-
-SCRATCH_FD = 200  # above every descriptor a command is given
-_MOUNTS = "/proc/self/ns/mnt"
+from provider_agent.minder.mounts import LeanMounts, own_mounts
 
 
 class CannotStart(Exception):
-    """The command never ran; the message says which step failed."""
+    """The command does not run, or was ended at once; the message says which step failed."""
 
 
-def lean_mounts() -> int | None:
-    """A mount namespace to start commands from, without /sys; None where this process may not make one.
-
-    No sandbox shows /sys, most of a machine's mounts lie there (a cgroup tree each), and bubblewrap reads the list of
-    all mounts for each one that it makes: 3 of its 12 ms. It is made once, since to detach them costs what it saves.
-    """
-    if not namespaces.may_unshare():
-        return None
-    own = os.open(_MOUNTS, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        namespaces.unshare(namespaces.CLONE_NEWNS)
-        # What the machine mounts later appears here too.
-        namespaces.mount("none", "/", None, namespaces.MS_REC | namespaces.MS_SLAVE)
-        try:
-            namespaces.detach("/sys")
-            return _move(os.open(_MOUNTS, os.O_RDONLY | os.O_CLOEXEC), SCRATCH_FD)
-        except OSError:
-            return None  # in a container they may be locked together
-        finally:
-            namespaces.enter(own, namespaces.CLONE_NEWNS)
-    finally:
-        os.close(own)
-
-
-def start(command: dict[str, Any], secrets: dict[str, Any], output: int, mounts: int | None) -> int:
-    """Start the command as a child of this process; its pid once it runs, CannotStart when a step before failed.
+def start(command: dict[str, Any], secrets: dict[str, Any], output: int, lean: LeanMounts | None) -> int:
+    """Start the command as a child of this process; its pid once it runs. Raises CannotStart: then kill what is below.
 
     Nothing is forked in Python: each page that either touched was copied then, 5 of a launch's 30 ms. The minder puts
     on what the command is to inherit, has the C library spawn it, and takes off again what a minder may not wear.
@@ -55,11 +27,19 @@ def start(command: dict[str, Any], secrets: dict[str, Any], output: int, mounts:
         # These it keeps: they hinder nothing of a minder's.
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         namespaces.forbid_new_privileges()
+    # A sandbox brings mounts of its own; without one the command sees the machine's, /sys too.
+    lean = lean if command["sandbox_levels"] else None
     try:
-        with _in_cgroups(command["cgroup"]), _first_to_kill(), _in_mounts(command.get("stage"), mounts):
+        with (
+            _opened(command["cgroup"]["join"]) as join,
+            _opened(command["cgroup"]["leave"]) as leave,
+            _first_to_kill(),
+            _doing("mounts of its own"),
+            own_mounts(command.get("stage"), lean),
+        ):
             with _doing(f"enter {command['directory']}"):
                 os.chdir(command["directory"])
-            with _as_user(command.get("uid")), _doing(f"exec {command['argv'][0]}"):
+            with _as_user(command.get("uid")), _in_cgroups(join, leave), _doing(f"exec {command['argv'][0]}"):
                 return os.posix_spawn(
                     command["argv"][0],
                     command["argv"],
@@ -84,17 +64,43 @@ def _doing(step: str) -> Iterator[None]:
 
 
 @contextmanager
-def _in_cgroups(cgroup: dict[str, Any]) -> Iterator[None]:
-    """In the attempt's groups: what is started is born in them. Who goes by itself ("0") waits for nobody."""
+def _undone(step: str, undo: Callable[[], None]) -> Iterator[None]:
+    """Undo it at the end; what went wrong before is told rather than what goes wrong in that."""
     try:
-        with _doing("join cgroups"):
-            for path in cgroup["join"]:
-                _write(path, "0")
         yield
+    except BaseException:
+        with suppress(OSError):
+            undo()
+        raise
+    with _doing(step):
+        undo()
+
+
+@contextmanager
+def _opened(groups: Sequence[str]) -> Iterator[list[int]]:
+    """The files by which groups are joined; where the command's mounts begin they may be out of sight."""
+    descriptors: list[int] = []
+    try:
+        with _doing("find cgroups"):
+            descriptors += [os.open(path, os.O_WRONLY | os.O_CLOEXEC) for path in groups]
+        yield descriptors
     finally:
-        with _doing("leave cgroups"):
-            for path in cgroup["leave"]:
-                _write(path, "0")
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+@contextmanager
+def _in_cgroups(join: Sequence[int], leave: Sequence[int]) -> Iterator[None]:
+    """In the attempt's groups, just for the spawn: the command is born in them. Who goes by itself waits for nobody."""
+    with _undone("leave cgroups", lambda: _go_into(leave)):
+        with _doing("join cgroups"):
+            _go_into(join)
+        yield
+
+
+def _go_into(groups: Sequence[int]) -> None:
+    for descriptor in groups:
+        os.write(descriptor, b"0")  # the writer itself, whatever ids its PID namespace has
 
 
 @contextmanager
@@ -102,52 +108,33 @@ def _first_to_kill() -> Iterator[None]:
     """With a score that has the kernel's memory killer take the command before anything of the platform."""
     path = "/proc/self/oom_score_adj"
     with _doing("score for the kernel's memory killer"):
-        own = layout.read_all(os.open(path, os.O_RDONLY | os.O_CLOEXEC)).decode()
-        _write(path, "500")
-    try:
+        own = layout.read_all(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        _write(path, b"500")
+    with _undone("score as before", lambda: _write(path, own)):
         yield
-    finally:
-        with _doing("score as before"):
-            _write(path, own)
-
-
-@contextmanager
-def _in_mounts(stage: dict[str, Any] | None, lean: int | None) -> Iterator[None]:
-    """In a mount namespace for the command. The minder comes back from a lean one: it needs /sys."""
-    with _doing("mounts of its own"):
-        own = os.open(_MOUNTS, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        with _doing("mounts of its own"):
-            if lean is not None:
-                namespaces.enter(lean, namespaces.CLONE_NEWNS)
-            _mount_own_proc()
-        if stage:
-            with _doing("stage mounts"):
-                _stage(stage)
-        yield
-    finally:
-        if lean is not None:
-            with _doing("mounts as before"):
-                namespaces.enter(own, namespaces.CLONE_NEWNS)
-        os.close(own)
 
 
 @contextmanager
 def _as_user(uid: int | None) -> Iterator[None]:
-    """With the command's own user as the real one, whom alone POSIX_SPAWN_RESETIDS leaves in the child."""
+    """With the command's own user as the real and the saved one, which alone POSIX_SPAWN_RESETIDS leaves in the child.
+
+    While any of the three were root's, the kernel would not take the capabilities away.
+    """
     if uid is None:
         yield
         return
-    with _doing("change identity"):
-        os.setgroups([])
-        os.setresgid(uid, -1, -1)
-        os.setresuid(uid, -1, -1)
-    try:
+    users, groups = os.getresuid(), os.getresgid()
+
+    def undo() -> None:
+        os.setresuid(users[0], -1, users[2])
+        os.setresgid(groups[0], -1, groups[2])
+
+    with _undone("identity as before", undo):
+        with _doing("change identity"):
+            os.setgroups([])
+            os.setresgid(uid, -1, uid)
+            os.setresuid(uid, -1, uid)
         yield
-    finally:
-        with _doing("identity as before"):
-            os.setresuid(0, -1, -1)
-            os.setresgid(0, -1, -1)
 
 
 def _placed(contents: dict[int, int], output: int) -> list[tuple[int, ...] | tuple[int, int, str, int, int]]:
@@ -167,45 +154,12 @@ def _filled(text: str) -> int:
     while data:
         data = data[os.write(memory, data) :]
     os.lseek(memory, 0, os.SEEK_SET)
-    return _move(memory, SCRATCH_FD)
+    return layout.above_all(memory)
 
 
-def _mount_own_proc() -> None:
-    """A /proc of the minder's PID namespace, in a mount namespace of the command's own.
-
-    The one it would have shows an outer namespace's numbers: bubblewrap would look at a stranger of the same number,
-    or fail where there is none, and so would every program that looks itself up.
-    """
-    namespaces.unshare(namespaces.CLONE_NEWNS)
-    namespaces.mount("none", "/", None, namespaces.MS_REC | namespaces.MS_PRIVATE)
-    namespaces.mount("proc", "/proc", "proc", namespaces.MS_NOSUID | namespaces.MS_NODEV | namespaces.MS_NOEXEC)
-
-
-def _stage(stage: dict[str, Any]) -> None:
-    """Show what only root can reach at paths anyone can pass through.
-
-    The sources are opened before the new mount covers anything, and bound by descriptor.
-    """
-    sources = [(os.open(bind["source"], os.O_PATH | os.O_CLOEXEC), bind["name"]) for bind in stage["binds"]]
-    at = stage["at"]
-    namespaces.mount("tmpfs", at, "tmpfs", namespaces.MS_NOSUID | namespaces.MS_NODEV, "size=64k,mode=755")
-    for descriptor, name in sources:
-        target = f"{at}/{name}"
-        os.mkdir(target, 0o755)
-        namespaces.mount(f"/proc/self/fd/{descriptor}", target, None, namespaces.MS_BIND | namespaces.MS_REC)
-        os.close(descriptor)
-
-
-def _move(descriptor: int, lowest: int) -> int:
-    """The same open file at a number at or above one, closed on exec."""
-    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, lowest)
-    os.close(descriptor)
-    return moved
-
-
-def _write(path: str, text: str) -> None:
+def _write(path: str, data: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
-        os.write(descriptor, text.encode())
+        os.write(descriptor, data)
     finally:
         os.close(descriptor)

@@ -68,6 +68,7 @@ def _ask(nursery: "Nursery", attempt_dir: Path, errors: int) -> bytes:
             waited = select.poll()
             waited.register(heard, select.POLLIN)
             if not waited.poll(START_SECONDS_MAX * 1000):
+                nursery.drop(asked)
                 raise TimeoutError
             if answer := os.read(heard, 1):
                 return answer
@@ -102,26 +103,40 @@ class Nursery:
         return self._socket
 
     def _begin(self) -> None:
-        self.close()
+        self._end()
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._owner = os.getpid()
         with theirs:
             # It goes on in a fork of its own.
-            begun = subprocess.run(
-                [sys.executable, "-I", "-S", str(NURSERY)],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env=CLEAN_ENVIRONMENT,
-                cwd="/",
-                start_new_session=True,
-                check=False,
-            )
-        if begun.returncode != 0:
-            raise OSError(f"the nursery of minders ended with {begun.returncode}")
+            try:
+                subprocess.run(
+                    [sys.executable, "-I", "-S", str(NURSERY)],
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    env=CLEAN_ENVIRONMENT,
+                    cwd="/",
+                    start_new_session=True,
+                    check=True,
+                    timeout=START_SECONDS_MAX,
+                )
+            except subprocess.TimeoutExpired:
+                raise TimeoutError from None
+            except subprocess.CalledProcessError as error:
+                raise OSError(f"the nursery of minders ended with {error.returncode}") from None
+
+    def drop(self, silent: socket.socket) -> None:
+        """The nursery behind that socket does not answer: the next who asks begins another."""
+        with self._lock:
+            if self._socket is silent:
+                self._end()
 
     def close(self) -> None:
         """Let it end: it does once nobody can ask any more."""
+        with self._lock:
+            self._end()
+
+    def _end(self) -> None:
         if self._socket is not None:
             self._socket.close()
             self._socket = None

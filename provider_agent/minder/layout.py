@@ -3,6 +3,7 @@
 Standard library only and no pathlib (4 ms): the minder imports this in its first milliseconds.
 """
 
+import fcntl
 import os
 import time
 from functools import cache
@@ -23,12 +24,20 @@ OUTCOME_BYTES = 8192  # taken on disk before the command starts
 LOCK_STARTING = 0
 LOCK_ALIVE = 1
 
+_ABOVE_ALL = 200
 FILE_MAX_BYTES = 4 * 1024 * 1024
 READ_BYTES = 32 * 1024
 PATH_MAX_BYTES = 4096
 # What a start says, one byte: the minder lives, or a status of the process that should have started it.
 ALIVE = b"+"
 ALREADY_STARTED = 3  # another start came before
+
+
+def above_all(descriptor: int) -> int:
+    """The same open file at a number above every descriptor that a command is given, closed on exec."""
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _ABOVE_ALL)
+    os.close(descriptor)
+    return moved
 
 
 def boottime_ns() -> int:

@@ -20,7 +20,8 @@ from contextlib import suppress
 sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 from provider_agent import namespaces
-from provider_agent.minder import command, layout, process
+from provider_agent.minder import layout, process
+from provider_agent.minder.mounts import LeanMounts, lean_mounts
 
 DESCRIPTORS = 2
 TAKEN = b"+"
@@ -36,12 +37,12 @@ def main() -> None:
     # What each fork needs, and would find out again.
     layout.boot_id()
     back = _way_back()
-    mounts = command.lean_mounts()
+    lean = lean_mounts()
     # What is loaded stays shared with every fork: the collector does not write to it any more.
     gc.collect()
     gc.freeze()
-    while _next_was_asked(asked, back, mounts):
-        pass
+    while _next_was_asked(asked, back, lean):
+        lean = lean.renewed() if lean is not None else None
 
 
 def _collect(*_: object) -> None:
@@ -63,13 +64,13 @@ def _way_back() -> int | None:
     return own
 
 
-def _next_was_asked(asked: socket.socket, back: int | None, mounts: int | None) -> bool:
+def _next_was_asked(asked: socket.socket, back: int | None, lean: LeanMounts | None) -> bool:
     """Wait with the next minder for its message; False when it met nobody any more, or could not be forked."""
     heard, tell = os.pipe2(os.O_CLOEXEC)
     try:
         if _fork_first(asked, back):
             os.close(heard)
-            _await_message(asked, tell, mounts)
+            _await_message(asked, tell, lean)
     except OSError as error:
         _refuse(asked, error)
     os.close(tell)
@@ -103,9 +104,11 @@ def _refuse(asked: socket.socket, error: OSError) -> None:
     _, descriptors, _, _ = socket.recv_fds(asked, layout.PATH_MAX_BYTES, DESCRIPTORS)
     for descriptor in descriptors[1:]:
         os.write(descriptor, f"{error}\n".encode())
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
-def _await_message(asked: socket.socket, taken: int, mounts: int | None) -> None:
+def _await_message(asked: socket.socket, taken: int, lean: LeanMounts | None) -> None:
     """In the fork: take one message, become what a freshly started program would be, then the minder, and end."""
     status = process.FAILED
     try:
@@ -116,19 +119,19 @@ def _await_message(asked: socket.socket, taken: int, mounts: int | None) -> None
             os.write(taken, TAKEN)
             os.close(taken)
             tell, errors = descriptors
-            status = _become(os.fsdecode(path), tell, errors, mounts)
+            status = _become(os.fsdecode(path), tell, errors, lean)
     finally:
         os._exit(status)  # whatever happens, it must not go on as the nursery
 
 
-def _become(path: str, tell: int, errors: int, mounts: int | None) -> int:
+def _become(path: str, tell: int, errors: int, lean: LeanMounts | None) -> int:
     status = process.FAILED
     try:
         os.dup2(os.open(os.devnull, os.O_RDWR), 0)  # the nursery's own socket
         os.dup2(errors, 2)
         os.close(errors)
         os.set_inheritable(tell, False)
-        status = process.start(path, tell, mounts)
+        status = process.start(path, tell, lean)
     except BaseException:
         import traceback  # noqa: PLC0415 (half a megabyte that each fork would copy)
 

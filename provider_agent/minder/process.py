@@ -16,6 +16,7 @@ from typing import Any
 
 from provider_agent.minder import command, layout, process_tree
 from provider_agent.minder.log_spool import LogSpool
+from provider_agent.minder.mounts import LeanMounts
 from provider_agent.minder.readings import Readings, disk_bytes
 
 TICK_NS = 1_000_000_000
@@ -29,10 +30,10 @@ PIPE_TURNS_MAX = 16
 FAILED = 1
 
 
-def start(path: str, tell: int, mounts: int | None) -> int:
+def start(path: str, tell: int, lean: LeanMounts | None) -> int:
     """Be the minder of an attempt folder until its end: 0, or ALREADY_STARTED or FAILED when it never became one.
 
-    tell: a pipe that gets ALIVE once the minder lives; mounts: see `command.lean_mounts`. Call it in a process that
+    tell: a pipe that gets ALIVE once the minder lives; lean: where a sandbox may start from. Call it in a process that
     ends with it and is the first of a PID namespace of its own.
     """
     if os.getpid() != 1:
@@ -53,15 +54,15 @@ def start(path: str, tell: int, mounts: int | None) -> int:
     with suppress(OSError):  # who asked may be gone by now; the next one finds this minder alive
         os.write(tell, layout.ALIVE)
     os.close(tell)
-    Minder(folder, mounts).run()
+    Minder(folder, lean).run()
     return 0
 
 
 class Minder:
     """One attempt from the order on disk to the outcome on disk."""
 
-    def __init__(self, folder: int, mounts: int | None) -> None:
-        self._folder, self._mounts = folder, mounts
+    def __init__(self, folder: int, lean: LeanMounts | None) -> None:
+        self._folder, self._lean = folder, lean
         self._order: dict[str, Any] = {}
         self._child: int | None = None
         self._status: int | None = None
@@ -107,7 +108,7 @@ class Minder:
 
     def _start(self, secrets: dict[str, Any]) -> None:
         try:
-            self._child = command.start(self._command, secrets, self._spool.writer, self._mounts)
+            self._child = command.start(self._command, secrets, self._spool.writer, self._lean)
         except command.CannotStart as error:
             self._cause, self._detail = "not_started", str(error)
             return

@@ -21,7 +21,7 @@ PATH_BYTES_MAX = 4096
 
 
 class Runner:
-    """Runs in a Ray worker. The minder it starts is no child of it: see the minder's own `main`."""
+    """Runs in a Ray worker. The minders it has forked are not below it: see the nursery."""
 
     def __init__(self) -> None:
         path = Path.home() / SOCKET

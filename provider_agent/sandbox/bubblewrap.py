@@ -12,7 +12,7 @@ from pathlib import Path
 from provider_agent.minder.orders import Bind, Cgroup, Command, Order, Stage
 from provider_agent.sandbox import cgroups, outputs, runtime, system_calls
 from provider_agent.sandbox.cgroups import Cgroups
-from provider_agent.sandbox.port import MEBIBYTE, WORK, Limits, Request, thread_environment
+from provider_agent.sandbox.port import MEBIBYTE, WORK, Limits, Request, data_limited, thread_environment
 from provider_agent.sandbox.runtime import JobRuntime
 
 UID_INSIDE = 1000
@@ -72,8 +72,9 @@ class Bubblewrap:
         contents = _Contents()
         options = [*self._options(request, sources, contents)]
         arguments = contents.add("\0".join(options))
+        outer, inner = self._limits(request.limits)
         return Command(
-            argv=(str(self.program), "--args", str(arguments), "--", *self._limited(request.limits), *request.argv),
+            argv=(*outer, str(self.program), "--args", str(arguments), "--", *inner, *request.argv),
             # The customer's environment is only for inside: LD_PRELOAD here would run code of theirs before the walls.
             environment={"PATH": _SAFE_PATH, "LC_ALL": "C.UTF-8"},
             descriptors=contents.by_number,
@@ -88,12 +89,12 @@ class Bubblewrap:
     def clean_up(self, order: Order) -> None:
         cgroups.remove(order.command.cgroup)
 
-    def _limited(self, limits: Limits) -> tuple[str, ...]:
-        """The command that sets limits where no group holds them, inside: processes count per user namespace."""
+    def _limits(self, limits: Limits) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """What no group holds: set before bubblewrap, and inside, where processes count per user namespace."""
         if self.groups:
-            return ()
-        processes, memory = limits.processes_max, limits.memory_bytes
-        return "/usr/bin/prlimit", f"--nproc={processes}:{processes}", f"--data={memory}:{memory}", "--"
+            return (), ()
+        processes = f"--nproc={limits.processes_max}:{limits.processes_max}"
+        return data_limited(limits.memory_bytes), ("/usr/bin/prlimit", processes, "--")
 
     def _options(self, request: Request, sources: dict[str, Path], contents: "_Contents") -> list[str]:
         scratch = str(min(request.limits.scratch_bytes, request.limits.memory_bytes))

@@ -15,8 +15,11 @@ PARENT = "gridbay"
 CPU_PERIOD_US = 100_000
 BUILDING_CPUS = 1.0
 """What a group may use at first. With a twentieth of a core alone the walls would take 150 ms to build."""
+MEMORY_LEAST_BYTES = 8 * 1024 * 1024
+"""What the birth of a command takes, while its minder is in the group with it: the kernel would kill both."""
 FORGOTTEN_SECONDS = 3600.0
 _V1_CONTROLLERS = ("memory", "pids", "cpu", "cpuacct")
+_PROCESSES = "cgroup.procs"
 _DELEGATED_LEAF = "agent"  # systemd's DelegateSubgroup= for the unit of an agent
 
 
@@ -34,10 +37,10 @@ class CgroupsV1:
         own = {controller: folder / PARENT / name for controller, folder in self.folders.items()}
         for folder in own.values():
             folder.mkdir(parents=True, exist_ok=True)
-        memory = own["memory"]
-        _put(memory / "memory.limit_in_bytes", limits.memory_bytes)
+        memory, memory_bytes = own["memory"], max(limits.memory_bytes, MEMORY_LEAST_BYTES)
+        _put(memory / "memory.limit_in_bytes", memory_bytes)
         if (memory / "memory.memsw.limit_in_bytes").exists():
-            _put(memory / "memory.memsw.limit_in_bytes", limits.memory_bytes)
+            _put(memory / "memory.memsw.limit_in_bytes", memory_bytes)
         _put(own["pids"] / "pids.max", limits.processes_max)
         _put(own["cpu"] / "cpu.cfs_period_us", CPU_PERIOD_US)
         _put(own["cpu"] / "cpu.cfs_quota_us", _quota(max(limits.cpus, BUILDING_CPUS)))
@@ -75,7 +78,7 @@ class CgroupsV2:
         own.mkdir(parents=True, exist_ok=True)
         for folder in (self.base, parent):
             _put(folder / "cgroup.subtree_control", "+memory +pids +cpu")
-        _put(own / "memory.max", limits.memory_bytes)
+        _put(own / "memory.max", max(limits.memory_bytes, MEMORY_LEAST_BYTES))
         _put(own / "memory.swap.max", 0)
         _put(own / "memory.oom.group", 1)
         _put(own / "pids.max", limits.processes_max)
@@ -87,7 +90,7 @@ class CgroupsV2:
         }
         quota = (own / "cpu.max", f"{_quota(limits.cpus)} {CPU_PERIOD_US}")
         return Cgroup(
-            join=(own / "cgroup.procs",), leave=(self.own / "cgroup.procs",), folders=(own,), files=files, quota=quota
+            join=(own / _PROCESSES,), leave=(self.own / _PROCESSES,), folders=(own,), files=files, quota=quota
         )
 
 
@@ -181,4 +184,5 @@ def _may_make(folder: Path) -> bool:
         trial.rmdir()
     except OSError:
         return False
-    return True
+    # Minders come back into the agent's own group.
+    return any(os.access(folder / name, os.W_OK) for name in ("tasks", _PROCESSES))

@@ -7,7 +7,7 @@ from pathlib import Path
 from provider_agent.minder.orders import Cgroup, Command, Order
 from provider_agent.sandbox import cgroups
 from provider_agent.sandbox.cgroups import Cgroups
-from provider_agent.sandbox.port import Request, thread_environment
+from provider_agent.sandbox.port import Request, data_limited, thread_environment
 from provider_agent.sandbox.runtime import JobRuntime
 
 
@@ -43,7 +43,7 @@ class PlainProcess:
             **request.environment,
         }
         memory_bytes = request.limits.memory_bytes
-        limited = () if self.groups else ("/usr/bin/prlimit", f"--data={memory_bytes}:{memory_bytes}", "--")
+        limited = () if self.groups else data_limited(memory_bytes)
         return Command(
             argv=(*limited, "/usr/bin/env", "--", *request.argv),
             environment=environment,

@@ -1,5 +1,6 @@
 """Owns the port of every sandbox: from what a customer wants run to the command that a minder executes."""
 
+import resource
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -54,6 +55,16 @@ class Sandbox(Protocol):
 
         Quick: as a rule the minder has done it.
         """
+
+
+def data_limited(memory_bytes: int) -> tuple[str, ...]:
+    """What comes before a command whose processes may each hold no more data than that, where no group holds them.
+
+    Outside any sandbox, in the platform's environment: the customer's could keep it from being set.
+    """
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    most = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
+    return "/usr/bin/prlimit", f"--data={most}:{most}", "--"
 
 
 def thread_environment(cpus: float) -> dict[str, str]:

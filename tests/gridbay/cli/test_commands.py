@@ -204,7 +204,7 @@ def test_where_nothing_matches_it_says_what_would(
 
 def test_an_empty_market_is_told(logged_in: ServedMarket, gridbay: Gridbay) -> None:
     logged_in.on("GET /v1/offers", Page(items=[]))
-    assert "no node offers anything right now" in gridbay("offers").err
+    assert "no node offers anything that may be rented right now" in gridbay("offers").err
 
 
 def test_a_foreign_job_is_a_refusal(logged_in: ServedMarket, gridbay: Gridbay) -> None:

@@ -1,8 +1,10 @@
 """What a job finds inside: its files, its Python, its limits, its devices; and what the host sees of it."""
 
 import os
+import resource
 import secrets
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -128,6 +130,29 @@ def test_what_the_command_is_born_with_its_minder_takes_off_again(jobs: Jobs, ch
     assert theirs.count(attempt.name) == (4 if choice.sandbox.groups.version == 1 else 1)
     mounts = [Path(f"/proc/{pid}/ns/mnt").readlink() for pid in ("self", str(minder.pid), command)]
     assert mounts[0] == mounts[1] != mounts[2]
+
+
+@needs_groups
+def test_a_job_that_asks_for_next_to_no_memory_takes_no_minder_with_it(jobs: Jobs) -> None:
+    outcome, log = jobs.run("true", limits=Limits(cpus=1, memory_bytes=128 * 1024))
+    assert (outcome.cause, outcome.exit_code, log) == (Cause.EXITED, 0, "")
+
+
+def test_without_groups_memory_is_bounded_before_anything_of_the_customers_runs(
+    jobs: Jobs, choice: Choice, tmp_path: Path
+) -> None:
+    """A library of theirs in LD_PRELOAD would run in whatever sets it inside, before it does."""
+    assert isinstance(choice.sandbox, Bubblewrap)
+    walls = replace(choice.sandbox, groups=None)
+    (tmp_path / "x").mkdir()
+    argv = walls.prepare(Request("x", ("/bin/true",), tmp_path / "x", 0, SMALL)).argv
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    most = SMALL.memory_bytes if hard == resource.RLIM_INFINITY else min(hard, SMALL.memory_bytes)
+    assert argv[:4] == ("/usr/bin/prlimit", f"--data={most}:{most}", "--", str(walls.program))
+    bounded = Jobs(tmp_path / "jobs", walls)
+    _, log = bounded.run("ulimit -d", limits=SMALL)
+    bounded.close()
+    assert log == f"{most // 1024}\n"
 
 
 def test_sockets_work_between_its_own_processes(jobs: Jobs) -> None:
