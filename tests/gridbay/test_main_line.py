@@ -98,6 +98,7 @@ def test_a_job_runs_and_its_receipt_verifies_against_the_chain(market: Market, t
 
 def test_what_is_not_used_goes_back_to_the_wallet_it_came_from(market: Market) -> None:
     with market.sdk() as sdk:
+        until(lambda: sdk.balance().held.microusd == 0, "what was held for the job before is back")
         before = sdk.balance()
         said = market.type("withdraw", "0.5").stdout
         assert "0.50 USDC are sent to" in said

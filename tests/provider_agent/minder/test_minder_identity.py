@@ -1,6 +1,7 @@
 """Who owns an attempt: one minder, found by anyone from the folder alone, started by whoever and never twice."""
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -99,17 +100,26 @@ def test_a_nursery_ends_with_the_last_who_could_ask_and_its_minders_live_on(
 @pytest.fixture
 def own_nursery(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[int]]]:
     """Of a nursery of this test's own, the pids of itself and of what waits there for an order; none until it does."""
-    others = set(_nurseries())
     nursery = launcher.Nursery()
     monkeypatch.setattr(launcher, "_nursery", nursery)
+    # Others of this machine begin and end meanwhile.
+    mark = secrets.token_hex(8)
+    monkeypatch.setitem(launcher.CLEAN_ENVIRONMENT, "GRIDBAY_TEST_MARK", mark)
 
     def pids() -> list[int]:
         found = _nurseries()
-        pairs = [[parent, pid] for pid, parent in found.items() if pid not in others and parent in found]
+        pairs = [[parent, pid] for pid, parent in found.items() if parent in found and _is_marked(pid, mark)]
         return pairs[0] if len(pairs) == 1 else []
 
     yield pids
     nursery.close()
+
+
+def _is_marked(pid: int, mark: str) -> bool:
+    try:
+        return mark.encode() in Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False
 
 
 def _is_gone(pid: int) -> bool:

@@ -32,7 +32,6 @@ class Node:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.others = [process for process in psutil.process_iter() if _is_nursery(process)]
         self.loop = asyncio.Runner()
         self.pool = self.new_pool()
         self.attempts: list[Path] = []
@@ -97,8 +96,12 @@ class Node:
         return [psutil.Process(raylet), *psutil.Process(raylet).children(recursive=True)]
 
     def nurseries(self) -> list[psutil.Process]:
-        """They carry no mark and are not below the raylet, for minders must not: they end when their runner does."""
-        return [process for process in psutil.process_iter() if process not in self.others and _is_nursery(process)]
+        """They carry no mark and are not below the raylet, for minders must not: they end when their runner does.
+
+        Known by the pool's network, which their minders have too.
+        """
+        network = _network(self.tree()[0])
+        return [one for one in psutil.process_iter() if _is_nursery(one) and _network(one) == network]
 
     def unmarked(self) -> set[int]:
         """What stopping would not find, though it is there."""
@@ -129,6 +132,12 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     assert [process for process in whole if process.is_running() and process.status() != psutil.STATUS_ZOMBIE] == []
     assert processes.find_marked(head.mark) == []
     assert not head.scratch.exists()
+
+
+def _network(process: psutil.Process) -> Path | None:
+    with suppress(OSError):
+        return Path(f"/proc/{process.pid}/ns/net").readlink()
+    return None
 
 
 def _is_nursery(process: psutil.Process) -> bool:
