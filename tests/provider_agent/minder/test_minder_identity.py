@@ -70,16 +70,15 @@ def test_an_attempt_runs_though_who_asked_for_it_is_gone_when_its_minder_lives(a
     assert log_of(folder) == "ran\n"
 
 
-# A plain user's waits behind a user namespace of its own, where nobody else may look.
-@pytest.mark.parametrize("killed", ["nursery", *(["the minder that waits there"] if os.geteuid() == 0 else [])])
+@pytest.mark.parametrize("killed", ["nursery", "the minder that waits there"])
 def test_a_nursery_that_died_is_replaced_and_its_minders_live_on(
     attempts: Attempts, own_nursery: Callable[[], list[int]], marked: str, killed: str
 ) -> None:
     folder = attempts.start(marked)
     wait_until(lambda: processes_like(marked))
     for _ in range(5):
-        nursery, *waiting = wait_until(own_nursery)
-        os.kill(nursery if killed == "nursery" else waiting[0], signal.SIGKILL)
+        nursery, waiting = wait_until(own_nursery)
+        os.kill(nursery if killed == "nursery" else waiting, signal.SIGKILL)
         for _ in range(2):  # it may be dying still; what waits there without it takes one more message
             assert attempts.run("exit 5")[1].exit_code == 5
         wait_until(partial(_is_gone, nursery))
@@ -105,13 +104,12 @@ def own_nursery(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[i
     monkeypatch.setattr(launcher, "_nursery", nursery)
     # Others of this machine begin and end meanwhile.
     mark = secrets.token_hex(8)
-    in_sight = [False, True] if os.geteuid() == 0 else [False]
     monkeypatch.setitem(launcher.CLEAN_ENVIRONMENT, "GRIDBAY_TEST_MARK", mark)
 
     def pids() -> list[int]:
         found = _nurseries()
-        own = sorted((parent in found, pid) for pid, parent in found.items() if _is_marked(pid, mark))
-        return [pid for _, pid in own] if [waits for waits, _ in own] == in_sight else []
+        own = sorted((waits, pid) for pid, waits in found.items() if _is_marked(pid, mark))
+        return [pid for _, pid in own] if [waits for waits, _ in own] == [False, True] else []
 
     yield pids
     nursery.close()
@@ -128,14 +126,15 @@ def _is_gone(pid: int) -> bool:
     return pid not in _nurseries()
 
 
-def _nurseries() -> dict[int, int]:
-    """All of this machine and what waits there, by pid, each with its parent; minders let go of the socket."""
+def _nurseries() -> dict[int, bool]:
+    """All of this machine and what waits there, by pid, and whether it is that; minders let go of the socket."""
     found = {}
     for process in psutil.process_iter(["cmdline"]):
         with suppress(OSError, psutil.Error):
             asked = str(launcher.NURSERY) in (process.info["cmdline"] or ())
             if asked and str(Path(f"/proc/{process.pid}/fd/0").readlink()).startswith("socket:"):
-                found[process.pid] = process.ppid()
+                namespaced = Path(f"/proc/{process.pid}/status").read_text().partition("NSpid:")[2].split("\n")[0]
+                found[process.pid] = namespaced.split()[-1] == "1"
     return found
 
 
