@@ -19,7 +19,7 @@ class CannotStart(Exception):
 def start(command: dict[str, Any], secrets: dict[str, Any], output: int, lean: LeanMounts | None) -> int:
     """Start the command as a child of this process; its pid once it runs. Raises CannotStart: then kill what is below.
 
-    Nothing is forked in Python: each page that either touched was copied then, 5 of a launch's 30 ms. The minder puts
+    Nothing is forked in Python: each page that either touched was copied then, 4 of a launch's 30 ms. The minder puts
     on what the command is to inherit, has the C library spawn it, and takes off again what a minder may not wear.
     """
     with _doing("prepare"):

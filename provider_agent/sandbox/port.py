@@ -60,7 +60,7 @@ class Sandbox(Protocol):
 def data_limited(memory_bytes: int) -> tuple[str, ...]:
     """What comes before a command whose processes may each hold no more data than that, where no group holds them.
 
-    Outside any sandbox, in the platform's environment: the customer's could keep it from being set.
+    Before the walls of one, in the platform's environment: the customer's could keep it from being set.
     """
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
     most = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
